@@ -1,0 +1,1 @@
+"""Pixtail: what the stations share, and the program that runs them."""
