@@ -1,0 +1,147 @@
+"""A point of the index: its id, its bookkeeping, and the writes that may be done to it.
+
+Every write carries the `seq` of the row version it stands for; a store does it only if the point's own seq is lower. That makes
+writes idempotent and their order irrelevant.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pixtail.core.changes import Key, key_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector: TypeAlias = NDArray[np.float32]
+    """One embedding: shape (dimension,), float32, unit length."""
+    Vectors: TypeAlias = NDArray[np.float32]
+    """A batch of them: shape (n, dimension)."""
+
+PointId: TypeAlias = int | str
+"""An unsigned 64-bit integer, or a UUID in its canonical text form: what Qdrant takes."""
+Payload: TypeAlias = Mapping[str, Any]
+
+SYNC = "_sync"
+_NAMESPACE = uuid.UUID("6b0c4b36-6f0b-5d0c-9d3a-7a2f1c3f9a10")
+
+
+def point_id(table: str, key: Key) -> PointId:
+    """The point of a row: its key if that is one unsigned integer below 2^64, else a uuid5 of table and key."""
+    values = list(key.values())
+    if len(values) == 1 and isinstance(values[0], int) and not isinstance(values[0], bool) and 0 <= values[0] < 1 << 64:
+        return values[0]
+    return str(uuid.uuid5(_NAMESPACE, f"{table}:{key_bytes(key).decode()}"))
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What is known of a picture's file. `sha256` is hexadecimal, of the bytes as fetched; `width × height` as displayed."""
+
+    sha256: str
+    width: int
+    height: int
+    format: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """The bookkeeping object `_sync` of a point: which version of the row it shows and which picture was encoded by which model."""
+
+    seq: int
+    ref: str
+    model: str
+    facts: PictureFacts
+    at: str
+
+    def as_payload(self) -> dict[str, Any]:
+        return {"seq": self.seq, "ref": self.ref, **asdict(self.facts), "model": self.model, "at": self.at}
+
+    @staticmethod
+    def from_payload(payload: Payload | None) -> Sync | None:
+        """The bookkeeping found in a point's payload; None for a point that this program did not write."""
+        body = (payload or {}).get(SYNC)
+        if not isinstance(body, Mapping) or "seq" not in body:
+            return None
+        facts = PictureFacts(
+            sha256=body.get("sha256", ""),
+            width=body.get("width", 0),
+            height=body.get("height", 0),
+            format=body.get("format", ""),
+            bytes=body.get("bytes", 0),
+        )
+        return Sync(int(body["seq"]), body.get("ref", ""), body.get("model", ""), facts, body.get("at", ""))
+
+
+def now_text() -> str:
+    """The time for `_sync.at`: ISO 8601, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """The point anew: vector, columns and bookkeeping replace whatever was there."""
+
+    id: PointId
+    vector: Vector
+    payload: Payload
+    sync: Sync
+
+    @property
+    def seq(self) -> int:
+        return self.sync.seq
+
+
+@dataclass(frozen=True, slots=True)
+class SetPayload:
+    """New columns and bookkeeping beside the vector that is there. Does nothing if the point is not there."""
+
+    id: PointId
+    payload: Payload
+    sync: Sync
+
+    @property
+    def seq(self) -> int:
+        return self.sync.seq
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The point gone, if its seq is at most this one (a delete also removes the version whose picture just failed)."""
+
+    id: PointId
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Every point that this program wrote with a smaller seq gone."""
+
+    seq: int
+
+
+Write: TypeAlias = Upsert | SetPayload | Delete | Truncate
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it is stored. `payload` is without the bookkeeping, which is `sync` (None: not written by this program)."""
+
+    id: PointId
+    payload: Payload
+    sync: Sync | None
+    vector: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A search result; `score` is the cosine similarity, −1 … 1."""
+
+    point: StoredPoint
+    score: float

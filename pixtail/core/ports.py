@@ -1,0 +1,117 @@
+"""The ports where the stations meet: `PictureSource` and `Embedder` (written by encoder), `VectorStore` (written by sink)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pixtail.core.points import Hit, PictureFacts, PointId, StoredPoint, Sync, Write
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pixtail.core.points import Vector, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture, ready to be encoded: `pixels` has the model's size, shape (height, width, 3), uint8, RGB."""
+
+    pixels: NDArray[np.uint8]
+    facts: PictureFacts
+
+
+class PictureSource(Protocol):
+    """Where the bytes of a picture come from. Thread-safe; blocking."""
+
+    def fetch(self, ref: str) -> bytes:
+        """The bytes that the row's picture column points to (path or URL).
+
+        Raises `PictureError` with a reason; never anything else for whatever `ref` says.
+        """
+
+    def close(self) -> None: ...
+
+
+class Embedder(Protocol):
+    """Pictures and texts to unit vectors of one space. Thread-safe; blocking."""
+
+    @property
+    def name(self) -> str:
+        """The model as the user named it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hexadecimal name of exactly these weights and this preprocessing: equal fingerprints, equal vectors."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    def decode(self, data: bytes) -> Picture:
+        """The picture in the model's size, under the one policy for index and query (first frame, EXIF orientation
+        applied, transparency on white, 16-bit and float scaled). Raises `PictureError`."""
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        """Shape (n, dimension), float32, each row of unit length, in the order given."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """The same for texts; too long ones are cut at the model's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How a batch of writes ended: ids whose stored version was newer were left as they are (`stale`)."""
+
+    written: int
+    stale: frozenset[PointId] = frozenset()
+
+
+class VectorStore(Protocol):
+    """The index: points with one unnamed cosine vector. Thread-safe; blocking; a write is durable when the call returns.
+
+    Every method raises `StoreUnreachable` when the store does not answer: the call may be repeated, all writes are idempotent.
+    """
+
+    def prepare(self, dimension: int, fingerprint: str) -> None:
+        """Makes the collection behind the alias if there is none, adopts one that exists.
+
+        Raises `DimensionMismatch` if the existing one has vectors of another size.
+        """
+
+    def check(self) -> str:
+        """Proves that the store answers and can be written; says in words what it is (kind, place, version)."""
+
+    def dimension(self) -> int | None:
+        """The vector size of the collection that is there; None if there is none yet."""
+
+    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
+        """The bookkeeping of those points that exist; None for a point that another program wrote."""
+
+    def apply(self, writes: Sequence[Write]) -> Applied:
+        """Does the writes in the given order, each only if it is newer than what is stored.
+
+        An `Upsert` or `SetPayload` is done if the stored seq is lower (or the point has no bookkeeping); a `Delete` if the stored seq is
+        at most its own; a `Truncate` removes what has a lower seq. The writes of one call may be done as few operations.
+        """
+
+    def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
+        """The points that exist, in the order of `ids`."""
+
+    def search(
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        exclude: Collection[PointId] = (),
+    ) -> list[Hit]:
+        """The nearest points, best first; `where` asks for equality of payload columns."""
+
+    def count(self) -> int: ...
+
+    def close(self) -> None:
+        """Gives back files, locks and connections. The object is not used afterwards."""

@@ -1,0 +1,285 @@
+"""The settings: `pixtail.toml`, then the environment (`PIXTAIL_<SECTION>__<FIELD>`), built once and passed down frozen.
+
+Unknown keys are errors. Secrets are `SecretStr` or fields without a repr: they never reach a log. The upload app's own variable names
+(`QDRANT_URL`, `CLIP_MODEL`, …) are read too; the program's own names outrank them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pixtail.core.errors import SettingError
+
+CONFIG_FILE = Path("pixtail.toml")
+ENV_PREFIX = "PIXTAIL_"
+
+# What the upload app calls things: variable → section, field.
+ALIASES = {
+    "QDRANT_URL": ("qdrant", "url"),
+    "QDRANT_COLLECTION": ("qdrant", "collection"),
+    "CLIP_MODEL": ("model", "name"),
+    "CLIP_REFERENCE_PROJECT": ("model", "name"),  # a local model folder outranks the hub id, as it does in the app
+    "BATCH_SIZE": ("model", "batch"),
+    "BATCH_DELAY": ("model", "max_wait_ms"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlAddress:
+    """Where the database is and who asks. `options` are the URL's query (`ssl_ca`, `ssl_mode`, …)."""
+
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str = field(repr=False, default="")
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+def parse_mysql_url(url: str) -> MysqlAddress:
+    """`mysql://user:password@host:3306/db?ssl_ca=…`. Raises `ValueError` that does not repeat the password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 3306
+    except ValueError:
+        raise ValueError("it is no URL; write mysql://user:password@host:3306/database") from None
+    database = unquote(parts.path.strip("/"))
+    if (
+        parts.scheme not in ("mysql", "mariadb")
+        or not parts.hostname
+        or not parts.username
+        or not database
+        or "/" in database
+    ):
+        raise ValueError("write mysql://user:password@host:3306/database")
+    return MysqlAddress(
+        host=parts.hostname,
+        port=port,
+        user=unquote(parts.username),
+        database=database,
+        password=unquote(parts.password or ""),
+        options=dict(parse_qsl(parts.query)),
+    )
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mysql(Section):
+    url: SecretStr = SecretStr("mysql://root@127.0.0.1:3306/app")
+    """mysql://user:password@host:3306/db, TLS by query: ?ssl_ca=…&ssl_mode=…"""
+    server_id: int | None = Field(None, ge=1, lt=1 << 32)
+    """Replication id, unique among the server's replicas; unset: derived from database, table and prefix."""
+    flavour: Literal["auto", "mysql", "mariadb"] = "auto"
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: SecretStr) -> SecretStr:
+        parse_mysql_url(value.get_secret_value())
+        return value
+
+    @property
+    def address(self) -> MysqlAddress:
+        return parse_mysql_url(self.url.get_secret_value())
+
+
+class Table(Section):
+    name: str = "images"
+    key: str = "id"
+    """The primary key's column."""
+    picture: str = "file_path"
+    """The column that holds the picture's path or URL."""
+    payload: tuple[str, ...] = ()
+    """Columns that go into the point; empty: all of them."""
+    rename: Mapping[str, str] = {"id": "image_id"}
+    """Column → name in the point."""
+    only: Mapping[str, tuple[str | int | float | bool, ...] | str | int | float | bool] = {}
+    """Rows to index: column → value or list of values ("null" stands for NULL). A row that stops matching leaves the index."""
+
+
+class Kafka(Section):
+    bootstrap: str = "localhost:9092"
+    """host:port, several with commas."""
+    prefix: str = Field("pixtail", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    partitions: int = Field(6, ge=1, le=1000)
+    replication: Literal["auto"] | int = "auto"
+    """Replication factor of new topics; auto: 3, or the number of brokers if there are fewer."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+
+
+class Pictures(Section):
+    root: Path = Path()
+    """Relative paths in the picture column start here; nothing outside is read."""
+    base_url: str | None = None
+    """If set, relative paths are fetched below this URL instead."""
+    allow_hosts: tuple[str, ...] = ()
+    """If set, URLs of other hosts are refused."""
+    allow_private: bool = False
+    """May URLs lead to private, loopback or link-local addresses?"""
+    max_bytes: int = Field(32 << 20, ge=1)
+    max_pixels: int = Field(100_000_000, ge=1)
+    timeout_s: float = Field(10, gt=0)
+
+
+class Model(Section):
+    name: str = "openai/clip-vit-base-patch32"
+    """Hub id, folder, or `tiny-clip`: the small model that ships with the package."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch: int = Field(16, ge=1, le=4096)
+    max_wait_ms: int = Field(50, ge=0)
+    """How long a batch may wait to fill."""
+
+
+class Qdrant(Section):
+    url: str | None = None
+    """Unset: the embedded store in `path`."""
+    api_key: SecretStr | None = None
+    collection: str = Field("images", pattern=r"^[A-Za-z0-9._-]{1,200}$")
+    """An alias; the collection behind it is named after the model too."""
+    path: Path = Path("pixtail-data")
+    grpc: bool = True
+
+
+class Metrics(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(9108, ge=0, le=65535)
+
+
+class Api(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    token: SecretStr | None = None
+    """Unset: only loopback may write."""
+
+
+class Settings(BaseSettings):
+    """All sections, frozen. Build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    mysql: Mysql = Mysql()
+    table: Table = Table()
+    kafka: Kafka = Kafka()
+    pictures: Pictures = Pictures()
+    model: Model = Model()
+    qdrant: Qdrant = Qdrant()
+    metrics: Metrics = Metrics()
+    api: Api = Api()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment outranks the file, which comes in as the initial values."""
+        return (env_settings, init_settings)
+
+    @property
+    def source(self) -> str:
+        """`<db>.<table>`: the name of what is captured."""
+        return f"{self.mysql.address.database}.{self.table.name}"
+
+    @property
+    def server_id(self) -> int:
+        """The replication id: the one that was set, else one derived from who we are, in a range that people rarely use."""
+        derived = hashlib.sha256(f"{self.kafka.prefix}|{self.source}".encode()).digest()
+        return self.mysql.server_id or 1_000_000_000 + int.from_bytes(derived[:4], "big") % 3_000_000_000
+
+
+def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of `config` (default: pixtail.toml here, if there is one) and the environment.
+
+    Raises `SettingError` that names the key, the file or variable it stands in, and what is expected.
+    """
+    environ = os.environ if environ is None else environ
+    _refuse_unknown_sections(environ)
+    values = _from_aliases(environ)
+    for section, fields in _read(config).items():
+        values[section] = {**values.get(section, {}), **fields} if isinstance(fields, dict) else fields
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise _setting_error(error, config) from None
+
+
+def _read(config: Path | None) -> dict[str, Any]:
+    path = config or CONFIG_FILE
+    if config is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingError(f"the settings file {path} does not exist", "Name an existing file with --config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"the settings file {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"the settings file {path} is not valid TOML: {error}") from None
+
+
+def _from_aliases(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, (section, name) in ALIASES.items():
+        if environ.get(variable):
+            values.setdefault(section, {})[name] = environ[variable]
+    return values
+
+
+def _refuse_unknown_sections(environ: Mapping[str, str]) -> None:
+    """pydantic-settings ignores variables whose first part names no section: a typing error would pass unseen."""
+    sections = ", ".join(s.upper() for s in Settings.model_fields)
+    for variable in environ:
+        section, separator, _ = variable.removeprefix(ENV_PREFIX).partition("__")
+        if variable.startswith(ENV_PREFIX) and separator and section.lower() not in Settings.model_fields:
+            raise SettingError(f"unknown setting {variable} in the environment", f"The sections are {sections}")
+
+
+def _setting_error(error: ValidationError, config: Path | None) -> SettingError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"][:2])
+    variable = ENV_PREFIX + "__".join(str(part).upper() for part in first["loc"][:2])
+    place = f"the environment ({variable})" if variable in os.environ else str(config or CONFIG_FILE)
+    if first["type"] == "extra_forbidden":
+        return SettingError(f"unknown setting {name} in {place}", _known(first["loc"]))
+    return SettingError(f"setting {name} in {place}: {first['msg'].removeprefix('Value error, ')}")
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    section = Settings.model_fields.get(str(location[0]))
+    fields = (
+        section.annotation.model_fields
+        if section and isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
+        else None
+    )
+    return f"Known here: {', '.join(fields if fields and len(location) > 1 else Settings.model_fields)}"

@@ -1,0 +1,119 @@
+"""The change event: what is written is what is read, and what other programs write is read too."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixtail.core.changes import Change, Malformed, Op, Record, Source, Tombstone, decode, encode, key_bytes
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+rows = st.dictionaries(st.text(min_size=1), scalars, min_size=1)
+keys = st.dictionaries(st.text(min_size=1), st.integers(0, (1 << 64) - 1) | st.text(), min_size=1, max_size=3)
+seqs = st.integers(1, (1 << 53) - 1)
+sources = st.builds(
+    Source,
+    db=st.text(),
+    table=st.text(),
+    gtid=st.none() | st.text(min_size=1),
+    pos=st.integers(0, 1 << 40),
+    ts_ms=st.integers(0, 1 << 45),
+)
+changes = st.builds(
+    Change,
+    op=st.sampled_from(Op),
+    key=keys,
+    before=st.none() | rows,
+    after=st.none() | rows,
+    seq=seqs,
+    source=sources,
+    ts_ms=st.integers(0, 1 << 45),
+)
+
+
+def read(record: Record, offset: int = 0) -> object:
+    return decode(record.key, record.value, record.headers, offset)
+
+
+@given(changes)
+def test_a_change_reads_back_as_it_was_written(change: Change) -> None:
+    assert read(encode(change)) == change
+
+
+@given(keys, seqs)
+def test_a_tombstone_reads_back_with_its_seq(key: dict[str, object], seq: int) -> None:
+    record = encode(Tombstone(key, seq))
+    assert record.value is None
+    assert read(record) == Tombstone(key, seq)
+
+
+@given(st.none() | st.binary(), st.none() | st.binary(), st.lists(st.tuples(st.text(), st.binary())))
+def test_reading_never_raises_whatever_the_bytes(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    decode(key, value, headers, 7)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        (None, b"{}", "no key"),
+        (b"not json", b"{}", "JSONDecodeError"),
+        (b'{"id":1}', b'{"op":"x","source":{}}', "'x' is not a valid Op"),
+        (b'{"id":1}', b'{"op":"c"}', "source"),
+        (b"[1]", None, "no JSON object"),
+    ],
+)
+def test_what_is_no_change_says_why(key: bytes | None, value: bytes | None, words: str) -> None:
+    entry = decode(key, value, (), 3)
+    assert isinstance(entry, Malformed)
+    assert words in entry.problem
+    assert (entry.raw_key, entry.raw_value) == (key, value)
+
+
+def test_the_schema_wrapper_of_kafka_connect_is_taken_off() -> None:
+    wrapped_key = orjson.dumps({"schema": {"type": "struct"}, "payload": {"id": 5}})
+    body = {"op": "c", "before": None, "after": {"id": 5}, "source": {"db": "shop", "table": "images"}, "ts_ms": 9}
+    entry = decode(wrapped_key, orjson.dumps({"schema": {}, "payload": body}), (), 11)
+    assert entry == Change(Op.CREATE, {"id": 5}, None, {"id": 5}, 11, Source("shop", "images"), 9)
+
+
+def test_a_record_without_seq_takes_its_offset() -> None:
+    assert decode(b'{"id":1}', None, (), 99) == Tombstone({"id": 1}, 99)
+
+
+def test_the_envelope_has_debeziums_fields() -> None:
+    source = Source("app", "images", "pixtail", 7, "u:1-9", "bin.3", 44, 2, 1000, "true")
+    body = orjson.loads(encode(Change(Op.READ, {"id": 1}, None, {"id": 1}, 5, source, 1001)).value or b"")
+    assert body == {
+        "before": None,
+        "after": {"id": 1},
+        "op": "r",
+        "ts_ms": 1001,
+        "source": {
+            "connector": "mysql",
+            "name": "pixtail",
+            "db": "app",
+            "table": "images",
+            "server_id": 7,
+            "gtid": "u:1-9",
+            "file": "bin.3",
+            "pos": 44,
+            "row": 2,
+            "ts_ms": 1000,
+            "snapshot": "true",
+            "sequence": "5",
+        },
+    }
+
+
+def test_the_key_keeps_its_column_order() -> None:
+    assert key_bytes({"b": 1, "a": "é"}) == '{"b":1,"a":"é"}'.encode()

@@ -1,0 +1,146 @@
+"""The settings: where values come from, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pixtail.core.errors import SettingError
+from pixtail.core.settings import load
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pixtail.toml and no variable of the developer's reaches these tests."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "QDRANT_URL",
+        "QDRANT_COLLECTION",
+        "CLIP_MODEL",
+        "CLIP_REFERENCE_PROJECT",
+        "BATCH_SIZE",
+        "BATCH_DELAY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+def written(text: str) -> Path:
+    path = Path("settings.toml")
+    path.write_text(text)
+    return path
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    settings = load()
+    assert (settings.table.name, settings.table.picture, settings.model.batch) == ("images", "file_path", 16)
+    assert settings.source == "app.images"
+
+
+def test_the_environment_outranks_the_file_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written('[api]\nport = 1\nhost = "0.0.0.0"\n[table]\nname = "pictures"')
+    monkeypatch.setenv("PIXTAIL_API__PORT", "2")
+    settings = load(path)
+    assert (settings.api.port, settings.api.host, settings.table.name) == (2, "0.0.0.0", "pictures")
+
+
+def test_a_pixtail_toml_in_the_folder_is_found() -> None:
+    Path("pixtail.toml").write_text('[table]\nname = "here"')
+    assert load().table.name == "here"
+
+
+def test_the_upload_apps_own_names_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "QDRANT_URL": "http://q:6333",
+        "QDRANT_COLLECTION": "car_images",
+        "CLIP_MODEL": "openai/clip-vit-large-patch14",
+        "BATCH_SIZE": "8",
+        "BATCH_DELAY": "100",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert (settings.qdrant.url, settings.qdrant.collection) == ("http://q:6333", "car_images")
+    assert (settings.model.name, settings.model.batch, settings.model.max_wait_ms) == (
+        "openai/clip-vit-large-patch14",
+        8,
+        100,
+    )
+
+
+def test_a_local_model_folder_outranks_the_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_MODEL", "openai/clip-vit-base-patch32")
+    monkeypatch.setenv("CLIP_REFERENCE_PROJECT", "./models/clip")
+    assert load().model.name == "./models/clip"
+
+
+def test_the_programs_own_names_outrank_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_COLLECTION", "theirs")
+    monkeypatch.setenv("PIXTAIL_QDRANT__COLLECTION", "ours")
+    assert load().qdrant.collection == "ours"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tabel]\nname = 'x'", ["tabel", "settings.toml", "table"]),
+        ("[table]\nnam = 'x'", ["table.nam", "settings.toml", "picture"]),
+        ("[api]\nport = 99999", ["api.port", "settings.toml", "65535"]),
+        ("[mysql]\nurl = 'mysql://root@localhost'", ["mysql.url", "mysql://user:password@host:3306/database"]),
+        ("[mysql]\nurl = 'http://user:s3cret@h/db'", ["mysql.url"]),
+        ("nonsense", ["settings.toml", "TOML"]),
+        ("[kafka]\nprefix = 'a b'", ["kafka.prefix"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_place(text: str, words: list[str]) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(written(text))
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
+    assert "\n" not in message
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("name", ["PIXTAIL_TABEL__NAME", "PIXTAIL_TABLE__NAM"])
+def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SettingError, match="unknown setting"):
+        load()
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXTAIL_API__PORT", "many")
+    with pytest.raises(SettingError, match="PIXTAIL_API__PORT"):
+        load()
+
+
+def test_a_missing_file_is_an_error_only_when_it_was_named() -> None:
+    load()
+    with pytest.raises(SettingError, match=r"nowhere\.toml does not exist"):
+        load(Path("nowhere.toml"))
+
+
+def test_secrets_show_nowhere() -> None:
+    settings = load(
+        written('[mysql]\nurl = "mysql://me:s3cret@h:1/db"\n[qdrant]\napi_key = "k3y"\n[api]\ntoken = "t0ken"')
+    )
+    shown = f"{settings} {settings!r} {settings.mysql.address} {settings.mysql.address!r} {settings.model_dump_json()}"
+    assert [secret for secret in ("s3cret", "k3y", "t0ken") if secret in shown] == []
+    assert settings.mysql.address.password == "s3cret"
+
+
+def test_a_mysql_url_is_taken_apart() -> None:
+    settings = load(
+        written('[mysql]\nurl = "mysql://me%40x:p%2Fw@db.example:3307/shop?ssl_mode=REQUIRED&ssl_ca=/ca.pem"')
+    )
+    address = settings.mysql.address
+    assert (address.user, address.password, address.host, address.port) == ("me@x", "p/w", "db.example", 3307)
+    assert (address.database, dict(address.options)) == ("shop", {"ssl_mode": "REQUIRED", "ssl_ca": "/ca.pem"})
+
+
+def test_two_sources_get_different_server_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load().server_id
+    monkeypatch.setenv("PIXTAIL_TABLE__NAME", "others")
+    assert load().server_id != first
+    assert 1_000_000_000 <= first < 1 << 32
+    monkeypatch.setenv("PIXTAIL_MYSQL__SERVER_ID", "77")
+    assert load().server_id == 77
