@@ -1,0 +1,134 @@
+"""Reading the changes as a member of a consumer group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from pixtail.bus.client import client_options, reach, translated
+from pixtail.core.changes import Entry, decode
+from pixtail.core.errors import BusUnreachable
+from pixtail.core.settings import Kafka
+
+# Long enough for a batch of slow pictures; a frozen worker is noticed by its session long before.
+MAX_POLL_INTERVAL_S = 600.0
+SESSION_TIMEOUT_S = 15.0
+COMMIT_TIMEOUT_S = 15.0
+
+_MOVED_ON = (
+    kafka_errors.CommitFailedError,
+    kafka_errors.RebalanceInProgressError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.UnknownMemberIdError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """A record as it was read: what it says (`entry`), its bytes for the dead letters, and where it stood."""
+
+    entry: Entry
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+
+
+class ChangeConsumer:
+    """Committed records of one topic, shared out among the group's members. For one thread."""
+
+    def __init__(self, kafka: Kafka, topic: str, group: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._group = group
+        self._consumer: KafkaConsumer | None = None
+        self._polled: dict[int, int] = {}  # partition → offset after the last record returned
+        self._saved: dict[int, int] = {}  # partition → offset committed here
+
+    def open(self) -> None:
+        """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
+        reach(self._kafka)
+        with translated(self._kafka):
+            self._consumer = KafkaConsumer(
+                **client_options(self._kafka),
+                group_id=self._group,
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                max_poll_interval_ms=int(MAX_POLL_INTERVAL_S * 1000),
+                session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
+                heartbeat_interval_ms=3000,
+                fetch_max_wait_ms=100,
+                metadata_max_age_ms=30_000,
+            )
+            self._consumer.subscribe([self._topic])
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:
+        """What has come, in order per partition; empty after `timeout_s`. Never skips: an unreadable record is `Malformed`."""
+        with translated(self._kafka):
+            batches = self._client().poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        self._polled.update({tp.partition: batch[-1].offset + 1 for tp, batch in batches.items()})
+        if not batches:
+            self._pass_markers()
+        return [_consumed(record) for batch in batches.values() for record in batch]
+
+    def commit(self, next_offsets: Mapping[int, int]) -> bool:
+        """Saves, per partition, the offset of the next record to read: last finished + 1.
+
+        False means that the group has moved on without this member: whatever it did for its former partitions, somebody else does again.
+        """
+        offsets = {
+            TopicPartition(self._topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in next_offsets.items()
+        }
+        with translated(self._kafka):
+            try:
+                self._client().commit(offsets, timeout_ms=int(COMMIT_TIMEOUT_S * 1000))
+            except _MOVED_ON:
+                return False
+        self._saved.update(next_offsets)
+        return True
+
+    def _pass_markers(self) -> None:
+        """Commits past the transaction markers behind the last finished record: else an idle group shows a lag for ever."""
+        ahead = {
+            tp.partition: position
+            for tp in self._client().assignment()
+            if self._polled.get(tp.partition) == self._saved.get(tp.partition) is not None
+            and (position := self._client().position(tp, timeout_ms=0) or 0) > self._saved[tp.partition]
+        }
+        if ahead and self.commit(ahead):
+            self._polled.update(ahead)
+
+    def lag(self) -> dict[int, int]:
+        """Per assigned partition, the records behind the broker's last word, as far as this member has fetched."""
+        consumer = self._client()
+        with translated(self._kafka):
+            return {
+                tp.partition: max(0, (consumer.highwater(tp) or 0) - (consumer.position(tp, timeout_ms=0) or 0))
+                for tp in consumer.assignment()
+            }
+
+    def assigned(self) -> bool:
+        """True once the group has given this member its partitions."""
+        return self._consumer is not None and bool(self._consumer.assignment())
+
+    def _client(self) -> Any:
+        if self._consumer is None:
+            raise BusUnreachable("the consumer is not open")
+        return self._consumer
+
+    def close(self) -> None:
+        """Leaves the group, so that others take the partitions over at once. Does not commit."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=3000)
+
+
+def _consumed(record: Any) -> Consumed:
+    entry = decode(record.key, record.value, record.headers or (), record.offset)
+    return Consumed(entry, record.key, record.value, record.partition, record.offset)
