@@ -1,0 +1,144 @@
+"""The shapes of the answers. They are the API's promise: fields may be added, never renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixtail.core.points import Hit, PointId, StoredPoint, Sync
+from pixtail.core.settings import Table
+
+API = "/api/v1"
+VERSION_DIGITS = 12
+"""So many digits of a picture's SHA-256 make its address change when the picture does."""
+
+
+class SyncAnswer(BaseModel):
+    """Which version of the row the point shows, and which picture was encoded by which model."""
+
+    seq: int = Field(description="Version of the row; a higher one is newer.")
+    ref: str = Field(description="The picture's path or URL as it was encoded.")
+    sha256: str = Field(description="Of the picture's bytes.")
+    width: int
+    height: int
+    format: str
+    bytes: int
+    model: str = Field(description="Fingerprint of the model that encoded it.")
+    at: str = Field(description="When it was written, ISO 8601 UTC.")
+
+    @classmethod
+    def of(cls, sync: Sync) -> SyncAnswer:
+        facts = sync.facts
+        return cls(
+            seq=sync.seq,
+            ref=sync.ref,
+            sha256=facts.sha256,
+            width=facts.width,
+            height=facts.height,
+            format=facts.format,
+            bytes=facts.bytes,
+            model=sync.model,
+            at=sync.at,
+        )
+
+
+class ImageAnswer(BaseModel):
+    id: int | str = Field(description="The point's id: the row's key, or a UUID made of it.", examples=[42])
+    payload: dict[str, Any] = Field(description="The row's columns.")
+    sync: SyncAnswer | None = Field(description="Null for a point that another program wrote.")
+    url: str = Field(description="This image in the API.", examples=[f"{API}/images/42"])
+    picture: str | None = Field(description="Its thumbnail; add `size`.", examples=[f"{API}/images/42/picture"])
+
+    @classmethod
+    def of(cls, point: StoredPoint, table: Table) -> ImageAnswer:
+        return cls(**image_fields(point, table))
+
+
+class HitAnswer(ImageAnswer):
+    score: float = Field(description="Cosine similarity, −1 … 1.", examples=[0.31])
+
+    @classmethod
+    def of_hit(cls, hit: Hit, table: Table) -> HitAnswer:
+        return cls(score=hit.score, **image_fields(hit.point, table))
+
+
+class SearchAnswer(BaseModel):
+    hits: list[HitAnswer] = Field(description="Best first.")
+    offset: int
+    more: bool = Field(description="True if there are hits behind these.")
+    took_ms: float
+
+
+class ModelAnswer(BaseModel):
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+class StatsAnswer(BaseModel):
+    points: int = Field(description="Pictures that can be found now.")
+    model: ModelAnswer
+    max_picture_bytes: int = Field(description="Largest picture to search by.")
+    pipeline: dict[str, Any] = Field(
+        description="Facts of the pipeline, as far as this process knows them.",
+        examples=[{"lag_records": 0, "dead_letters": 2}],
+    )
+
+
+class FailureAnswer(BaseModel):
+    """A picture that fails now."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: int | str | None = None
+    key: Any = None
+    reason: str
+    message: str
+    attempts: int
+    first_failed: str
+
+
+class FailuresAnswer(BaseModel):
+    failures: list[FailureAnswer]
+    total: int
+
+
+class HealthAnswer(BaseModel):
+    status: str
+
+
+def image_fields(point: StoredPoint, table: Table) -> dict[str, Any]:
+    return {
+        "id": point.id,
+        "payload": dict(point.payload),
+        "sync": SyncAnswer.of(point.sync) if point.sync else None,
+        "url": image_url(point.id),
+        "picture": picture_url(point, table),
+    }
+
+
+def image_url(point: PointId) -> str:
+    return f"{API}/images/{point}"
+
+
+def picture_url(point: StoredPoint, table: Table) -> str | None:
+    """The thumbnail's address; it names the picture's version, so that browsers may keep it for ever."""
+    if picture_ref(point, table) is None:
+        return None
+    version = f"?v={point.sync.facts.sha256[:VERSION_DIGITS]}" if point.sync and point.sync.facts.sha256 else ""
+    return f"{image_url(point.id)}/picture{version}"
+
+
+def picture_ref(point: StoredPoint, table: Table) -> str | None:
+    """Where the point's picture is: as it was encoded, else (another program's point) as the picture column says."""
+    if point.sync and point.sync.ref:
+        return point.sync.ref
+    column = table.rename.get(table.picture, table.picture)
+    return _text(point.payload, column)
+
+
+def _text(payload: Mapping[str, Any], column: str) -> str | None:
+    value = payload.get(column)
+    return value if isinstance(value, str) and value else None
