@@ -67,7 +67,7 @@ class Sync:
     def from_payload(payload: Payload | None) -> Sync | None:
         """The bookkeeping found in a point's payload; None for a point that this program did not write."""
         body = (payload or {}).get(SYNC)
-        if not isinstance(body, Mapping) or "seq" not in body:
+        if not isinstance(body, Mapping) or not isinstance(body.get("seq"), int):
             return None
         facts = PictureFacts(
             sha256=body.get("sha256", ""),
@@ -76,7 +76,7 @@ class Sync:
             format=body.get("format", ""),
             bytes=body.get("bytes", 0),
         )
-        return Sync(int(body["seq"]), body.get("ref", ""), body.get("model", ""), facts, body.get("at", ""))
+        return Sync(body["seq"], body.get("ref", ""), body.get("model", ""), facts, body.get("at", ""))
 
 
 def now_text() -> str:

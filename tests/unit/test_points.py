@@ -29,6 +29,6 @@ def test_the_bookkeeping_survives_the_payload() -> None:
     assert Sync.from_payload({"title": "x", "_sync": sync.as_payload()}) == sync
 
 
-@pytest.mark.parametrize("payload", [None, {}, {"_sync": None}, {"_sync": {}}, {"_sync": "x"}])
+@pytest.mark.parametrize("payload", [None, {}, {"_sync": None}, {"_sync": {}}, {"_sync": "x"}, {"_sync": {"seq": "x"}}])
 def test_a_point_of_another_program_has_no_bookkeeping(payload: dict[str, object] | None) -> None:
     assert Sync.from_payload(payload) is None

@@ -1,0 +1,230 @@
+"""The embedded store: one shard of qdrant-edge in a folder, shared by the threads of one process.
+
+Durable means: an update stands in the shard's write-ahead log, and that log is on the disk (fsync), when `apply` returns; `load`
+replays it. The shard's own `flush` syncs every segment file, which takes four times as long, so it runs only now and then, to keep the
+log short. (qdrant-edge-py 0.9.0: `update` writes the log through a memory map and never syncs it; seen with strace.)
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from qdrant_edge import CountRequest, EdgeShard, Query, SearchRequest
+
+from pixtail.core.errors import PixtailError, StoreUnreachable
+from pixtail.core.points import SYNC, Hit, PointId, StoredPoint, Sync, Truncate, Write
+from pixtail.core.ports import Applied
+from sink.batches import PointWrite, groups, refused
+from sink.collection import collection_name, missing, require_dimension
+from sink.edge_files import OpenerLock, Pointer, appearing, readable_errors, require_space, sync_folder
+from sink.edge_requests import id_of, operations, search_filter, shard_config, truncation
+from sink.points import check_vectors, conditions, stored_point
+
+if TYPE_CHECKING:
+    from pixtail.core.points import Vector
+
+WRITES_PER_FLUSH = 4096
+MIN_FREE_BYTES = 128 << 20  # the shard grows in files of 32 MiB
+
+log = structlog.get_logger(__name__)
+
+
+class EdgeStore:
+    """A `VectorStore` in the folder `path`. Thread-safe; one object in one process at a time, others get `StoreBusy`.
+
+    `api_address` is where this process can be asked instead; the second opener is told.
+    """
+
+    def __init__(
+        self, path: Path, alias: str, *, api_address: str | None = None, min_free_bytes: int = MIN_FREE_BYTES
+    ) -> None:
+        self._path = path
+        self._alias = alias
+        self._place = f"the embedded store in {path}"
+        self._min_free_bytes = min_free_bytes
+        self._lock = OpenerLock(path / f"{alias}.lock", api_address)
+        self._pointer = Pointer(path, alias)
+        self._opening = threading.RLock()
+        self._writing = threading.Lock()
+        self._collection: _Collection | None = None
+        self._unflushed = 0
+
+    def prepare(self, dimension: int, fingerprint: str) -> None:
+        with self._opening:
+            self._lock.acquire()
+            if self._pointer.read() is None:
+                require_space(self._path, self._min_free_bytes)
+                self._create(collection_name(self._alias, fingerprint), dimension)
+            collection = self._require()
+            require_dimension(collection.dimension, dimension, self._alias, self._place)
+            with self._translated("vacuum"), self._writing:
+                collection.shard.optimize()  # at the start only: it holds the interpreter while it copies
+
+    def check(self) -> str:
+        with self._opening:
+            self._lock.acquire()
+            require_space(self._path, self._min_free_bytes)
+            collection = self._open()
+        kind = f"{self._place} (qdrant-edge {version('qdrant-edge-py')})"
+        if collection is None:
+            return f"{kind}, no collection {self._alias} yet"
+        with self._translated("write to"), self._writing:
+            collection.shard.flush()
+        return f"{kind}, {self.count()} points"
+
+    def dimension(self) -> int | None:
+        collection = self._open()
+        return None if collection is None else collection.dimension
+
+    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
+        collection = self._open()
+        return {} if collection is None else self._syncs(collection, ids)
+
+    def apply(self, writes: Sequence[Write]) -> Applied:
+        collection = self._require()
+        check_vectors(writes, collection.dimension, self._alias, self._place)
+        require_space(self._path, self._min_free_bytes)
+        with self._writing:
+            refusals = [self._apply(collection, group) for group in groups(writes)]
+            self._make_durable(collection, len(writes))
+        return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
+
+    def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
+        collection = self._open()
+        if collection is None:
+            return []
+        found = {point.id: point for point in self._read(collection, ids, True, with_vectors)}
+        return [found[point_id] for point_id in ids if point_id in found]
+
+    def search(
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        exclude: Collection[PointId] = (),
+    ) -> list[Hit]:
+        wanted = search_filter(conditions(where), exclude)
+        collection = self._open()
+        if collection is None or limit < 1:
+            return []
+        require_dimension(collection.dimension, len(vector), self._alias, self._place)
+        query = Query.Nearest([float(value) for value in vector])
+        request = SearchRequest(
+            query, limit, offset, filter=wanted, score_threshold=min_score, with_payload=True, with_vector=False
+        )
+        with self._translated("search"):
+            found = collection.shard.search(request)
+        return [Hit(stored_point(id_of(hit), hit.payload), hit.score) for hit in found]
+
+    def count(self) -> int:
+        collection = self._open()
+        if collection is None:
+            return 0
+        with self._translated("count"):
+            return int(collection.shard.count(CountRequest(exact=True)))
+
+    def close(self) -> None:
+        with self._opening, self._writing:
+            if self._collection is not None:
+                with self._translated("close"):
+                    self._collection.shard.close()
+                self._collection = None
+            self._lock.release()
+
+    def _open(self) -> _Collection | None:
+        """The collection behind the alias, opened at the first use; None if there is none yet."""
+        with self._opening:
+            if self._collection is None and (folder := self._pointer.read()) is not None:
+                self._lock.acquire()
+                self._collection = self._load(folder)
+                log.info("embedded store opened", folder=str(folder), dimension=self._collection.dimension)
+            return self._collection
+
+    def _require(self) -> _Collection:
+        collection = self._open()
+        if collection is None:
+            raise missing(self._alias, self._place)
+        return collection
+
+    def _create(self, name: str, dimension: int) -> None:
+        folder = self._path / name
+        if not folder.exists():  # else a crash came between the folder and the pointer
+            with appearing(folder) as building, self._translated("create"):
+                EdgeShard.create(str(building), shard_config(dimension)).close()
+        self._pointer.write(name)
+
+    def _load(self, folder: Path) -> _Collection:
+        with readable_errors(self._path):
+            config = json.loads((folder / "edge_config.json").read_text())
+        with self._translated("open"):
+            dimension = int(config["vectors"][""]["size"])
+            return _Collection(EdgeShard.load(str(folder), shard_config(dimension)), folder, dimension)
+
+    def _syncs(self, collection: _Collection, ids: Collection[PointId]) -> dict[PointId, Sync | None]:
+        return {point.id: point.sync for point in self._read(collection, ids, [SYNC])}
+
+    def _read(
+        self, collection: _Collection, ids: Collection[PointId], columns: bool | list[str], with_vectors: bool = False
+    ) -> Iterator[StoredPoint]:
+        with self._translated("read"):
+            records: list[Any] = collection.shard.retrieve(list(ids), columns, with_vectors) if ids else []
+        return (stored_point(id_of(record), record.payload, record.vector) for record in records)
+
+    def _apply(self, collection: _Collection, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
+        """Does the writes that are not refused; returns the ids of those that are. What is stored cannot change meanwhile: there is
+        one opener, and it holds `_writing`."""
+        if isinstance(group, Truncate):
+            self._update(collection, [truncation(group.seq)])
+            return frozenset()
+        stored = self._syncs(collection, [write.id for write in group])
+        accepted = [write for write in group if not refused(write, stored)]
+        self._update(collection, operations(accepted, stored.keys()))
+        return frozenset(write.id for write in group) - {write.id for write in accepted}
+
+    def _update(self, collection: _Collection, operations: Iterable[Any]) -> None:
+        with self._translated("write to"):
+            for operation in operations:
+                collection.shard.update(operation)
+
+    def _make_durable(self, collection: _Collection, writes: int) -> None:
+        self._unflushed += writes
+        with self._translated("write to"):
+            if self._unflushed >= WRITES_PER_FLUSH:
+                collection.shard.flush()
+                self._unflushed = 0
+            else:
+                collection.sync_log()
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except PixtailError:
+            raise
+        except Exception as error:  # qdrant-edge raises nothing more specific
+            raise StoreUnreachable(
+                f"cannot {doing} {self._place}: {error}",
+                "Look at the disk that holds it; what was acknowledged is kept",
+            ) from error
+
+
+class _Collection:
+    """An open shard."""
+
+    def __init__(self, shard: EdgeShard, folder: Path, dimension: int) -> None:
+        self.shard = shard
+        self.folder = folder
+        self.dimension = dimension
+
+    def sync_log(self) -> None:
+        sync_folder(self.folder / "wal")

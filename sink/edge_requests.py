@@ -1,0 +1,75 @@
+"""Writes and conditions as qdrant-edge's models. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+from qdrant_edge import (
+    Distance,
+    EdgeConfig,
+    EdgeOptimizersConfig,
+    EdgeVectorParams,
+    FieldCondition,
+    Filter,
+    HasIdCondition,
+    IsEmptyCondition,
+    MatchValue,
+    Point,
+    RangeFloat,
+    UpdateOperation,
+)
+
+from pixtail.core.points import Delete, PointId, SetPayload, Upsert
+from sink.batches import PointWrite
+from sink.points import SEQ_PATH, Condition, Equals, EqualsNumber, path_of, payload_of
+
+# Never an HNSW graph: building it holds the interpreter for minutes, and exact search over a hundred thousand points takes milliseconds.
+# What is left of `optimize` is the vacuum, which gives back the space of deleted points.
+OPTIMIZERS = EdgeOptimizersConfig(indexing_threshold=1 << 40)
+
+
+def shard_config(dimension: int) -> EdgeConfig:
+    return EdgeConfig(vectors=EdgeVectorParams(dimension, Distance.Cosine), optimizers=OPTIMIZERS)
+
+
+def operations(writes: Sequence[PointWrite], present: Collection[PointId]) -> Iterator[Any]:
+    """The writes of one group (no id twice), unconditionally; `present` are the ids of the points that exist."""
+    upserts = [Point(w.id, w.vector.tolist(), payload_of(w)) for w in writes if isinstance(w, Upsert)]
+    deletes: list[Any] = [w.id for w in writes if isinstance(w, Delete) and w.id in present]
+    if upserts:
+        yield UpdateOperation.upsert_points(upserts)
+    for write in writes:
+        if isinstance(write, SetPayload) and write.id in present:
+            yield UpdateOperation.set_payload([write.id], payload_of(write))
+    if deletes:
+        yield UpdateOperation.delete_points(deletes)
+
+
+def truncation(seq: int) -> UpdateOperation:
+    """Points without bookkeeping are not ours: a range never matches what is not there."""
+    older = FieldCondition(SEQ_PATH, range=RangeFloat(lt=float(seq)))
+    return UpdateOperation.delete_points_by_filter(Filter(must=[older]))
+
+
+def search_filter(wanted: Iterable[Condition], exclude: Collection[PointId]) -> Filter:
+    return Filter(must=[_condition(c) for c in wanted], must_not=[HasIdCondition(set(exclude))] if exclude else None)
+
+
+def _condition(condition: Condition) -> FieldCondition | IsEmptyCondition:
+    path = path_of(condition.column)
+    match condition:
+        case Equals(_, bool() as value):
+            # qdrant-edge 0.9.0 takes Python's own booleans for the integers 0 and 1, but not NumPy's.
+            return FieldCondition(path, match=MatchValue(cast(bool, np.bool_(value))))
+        case Equals(_, value):
+            return FieldCondition(path, match=MatchValue(value))
+        case EqualsNumber(_, value):
+            return FieldCondition(path, range=RangeFloat(gte=value, lte=value))
+        case _:
+            return IsEmptyCondition(path)
+
+
+def id_of(record: Any) -> PointId:
+    return record.id if isinstance(record.id, int) else str(record.id)

@@ -1,0 +1,158 @@
+"""The index in memory: exact, for tests and as the reference of the contract suite. Nothing is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, assert_never
+
+import numpy as np
+
+from pixtail.core.errors import PixtailError
+from pixtail.core.points import Delete, Hit, PointId, SetPayload, StoredPoint, Sync, Truncate, Upsert, Write
+from pixtail.core.ports import Applied
+from sink.batches import refused
+from sink.collection import missing, require_dimension
+from sink.points import check_vectors, conditions, matches, payload_of, stored_point
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pixtail.core.points import Vector
+
+PLACE = "the in-memory store"
+
+
+class _Point:
+    """A stored point: its payload with the bookkeeping, its vector of unit length."""
+
+    def __init__(self, payload: dict[str, Any], vector: NDArray[np.float32]) -> None:
+        self.payload = payload
+        self.vector = vector
+
+    @property
+    def sync(self) -> Sync | None:
+        return Sync.from_payload(self.payload)
+
+
+class MemoryStore:
+    """A `VectorStore` that keeps everything in a dictionary. Thread-safe.
+
+    `fail_with`, when set, is raised by every method named in `fail_in` (None: by all but `close`), until it is set back to None.
+    """
+
+    def __init__(self, alias: str = "images") -> None:
+        self.fail_with: PixtailError | None = None
+        self.fail_in: Collection[str] | None = None
+        self._alias = alias
+        self._dimension: int | None = None
+        self._points: dict[PointId, _Point] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, dimension: int, fingerprint: str) -> None:
+        self._may_fail("prepare")
+        with self._lock:
+            require_dimension(self._dimension or dimension, dimension, self._alias, PLACE)
+            self._dimension = dimension
+
+    def check(self) -> str:
+        self._may_fail("check")
+        return f"{PLACE}, {len(self._points)} points; nothing is kept"
+
+    def dimension(self) -> int | None:
+        self._may_fail("dimension")
+        return self._dimension
+
+    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
+        self._may_fail("syncs")
+        with self._lock:
+            return {point_id: self._points[point_id].sync for point_id in ids if point_id in self._points}
+
+    def apply(self, writes: Sequence[Write]) -> Applied:
+        self._may_fail("apply")
+        with self._lock:
+            if self._dimension is None:
+                raise missing(self._alias, PLACE)
+            check_vectors(writes, self._dimension, self._alias, PLACE)
+            refusals = [self._apply(write) for write in writes]
+        return Applied(refusals.count(frozenset()), frozenset().union(*refusals))
+
+    def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
+        self._may_fail("get")
+        with self._lock:
+            return [self._stored(point_id, with_vectors) for point_id in ids if point_id in self._points]
+
+    def search(
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        exclude: Collection[PointId] = (),
+    ) -> list[Hit]:
+        self._may_fail("search")
+        wanted = conditions(where)
+        with self._lock:
+            if self._dimension is None:
+                return []
+            require_dimension(self._dimension, len(vector), self._alias, PLACE)
+            scores = {
+                point_id: float(point.vector @ vector)
+                for point_id, point in self._points.items()
+                if point_id not in exclude and matches(point.payload, wanted)
+            }
+            best = sorted(scores, key=lambda point_id: (-scores[point_id], str(point_id)))
+            hits = [Hit(self._stored(point_id), scores[point_id]) for point_id in best]
+        return [hit for hit in hits if min_score is None or hit.score >= min_score][offset : offset + limit]
+
+    def count(self) -> int:
+        self._may_fail("count")
+        return len(self._points)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _may_fail(self, operation: str) -> None:
+        if self.fail_with is not None and (self.fail_in is None or operation in self.fail_in):
+            raise self.fail_with
+
+    def _apply(self, write: Write) -> frozenset[PointId]:
+        """Does one write; returns its id if it was refused."""
+        if isinstance(write, Truncate):
+            self._truncate(write.seq)
+            return frozenset()
+        point = self._points.get(write.id)
+        if point is not None and refused(write, {write.id: point.sync}):
+            return frozenset({write.id})
+        match write:
+            case Upsert():
+                self._points[write.id] = _Point(payload_of(write), _unit(write.vector))
+            case SetPayload():
+                self._merge(point, payload_of(write))
+            case Delete():
+                self._points.pop(write.id, None)
+            case _:
+                assert_never(write)
+        return frozenset()
+
+    def _truncate(self, seq: int) -> None:
+        gone = [i for i, point in self._points.items() if point.sync is not None and point.sync.seq < seq]
+        for point_id in gone:
+            del self._points[point_id]
+
+    @staticmethod
+    def _merge(point: _Point | None, columns: dict[str, Any]) -> None:
+        if point is not None:
+            merged = point.payload | columns
+            point.payload = {name: value for name, value in merged.items() if value is not None}
+
+    def _stored(self, point_id: PointId, with_vectors: bool = False) -> StoredPoint:
+        point = self._points[point_id]
+        return stored_point(point_id, point.payload, point.vector.tolist() if with_vectors else None)
+
+
+def _unit(vector: Vector) -> NDArray[np.float32]:
+    values = np.asarray(vector, dtype=np.float32)
+    return values / np.linalg.norm(values)

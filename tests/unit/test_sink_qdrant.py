@@ -1,0 +1,285 @@
+"""The Qdrant adapter without a server: what it asks for, how often it tries, what it makes of errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.conversions.conversion import RestToGrpc
+from qdrant_client.http.exceptions import ResponseHandlingException
+
+from pixtail.core.errors import PixtailError, SettingError, StoreUnreachable
+from pixtail.core.points import Delete
+from pixtail.core.settings import Qdrant
+from sink.points import conditions
+from sink.qdrant import QdrantStore
+from sink.qdrant_connection import TRIES, Connection, require_version, server
+from sink.qdrant_errors import Kind, failure
+from sink.qdrant_requests import operations, search_filter, truncation
+from tests.support.points import direction, set_payload, sync, upsert
+from tests.support.stores import FINGERPRINT, local_qdrant, prepared
+
+PLACE = "Qdrant at http://qdrant:6333"
+VERSION = {"title": "qdrant", "version": "1.16.0"}
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def said(status: int, error: str = "because", **headers: str) -> httpx.Response:
+    return httpx.Response(status, json={"status": {"error": error}, "time": 0}, headers=headers)
+
+
+class Wire:
+    """What a server answers, in order (the last one again and again), and how long the client paused between its tries."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+        self.pauses: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/":
+            return httpx.Response(200, json=VERSION)
+        self.asked.append(f"{request.method} {request.url.path}")
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def store(self) -> QdrantStore:
+        transport: Any = httpx.MockTransport(self)
+        connect = lambda: QdrantClient(url="http://qdrant:6333", check_compatibility=False, transport=transport)  # noqa: E731
+        return QdrantStore(Connection(PLACE, connect, sleep=self.pauses.append), "images")
+
+
+COUNT = httpx.Response(200, json={"status": "ok", "time": 0, "result": {"count": 3}})
+
+
+# --- errors ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_server_in_trouble_is_asked_again_and_then_called_unreachable(status: int) -> None:
+    wire = Wire(said(status, "shard is being moved"))
+    with pytest.raises(StoreUnreachable) as error:
+        wire.store().count()
+    assert len(wire.asked) == TRIES
+    assert len(wire.pauses) == TRIES - 1
+    assert error.value.problem == f"cannot count {PLACE}: HTTP {status} shard is being moved"
+    assert "qdrant.url" in error.value.remedy
+
+
+def test_a_server_that_recovers_costs_only_a_pause() -> None:
+    wire = Wire(said(503), httpx.ConnectError("refused"), COUNT)
+    assert wire.store().count() == 3
+    assert len(wire.pauses) == 2
+
+
+@pytest.mark.parametrize(("asked", "paused"), [("2", 2.0), ("3600", 10.0)])
+def test_the_pause_is_what_the_server_asks_for_within_reason(asked: str, paused: float) -> None:
+    wire = Wire(said(429, "slow down", **{"Retry-After": asked}), COUNT)
+    assert wire.store().count() == 3
+    assert wire.pauses == [paused]
+
+
+def test_a_full_disk_is_not_made_worse_by_more_tries() -> None:
+    wire = Wire(said(507, "no space left on device"))
+    with pytest.raises(StoreUnreachable, match="disk is full"):
+        wire.store().count()
+    assert len(wire.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(401, "qdrant.api_key"), (403, "qdrant.api_key"), (400, "qdrant.collection"), (405, "qdrant.url")],
+)
+def test_a_wrong_request_is_a_wrong_setting_and_not_repeated(status: int, remedy: str) -> None:
+    wire = Wire(said(status))
+    with pytest.raises(SettingError, match=remedy):
+        wire.store().count()
+    assert len(wire.asked) == 1
+
+
+def test_an_answer_that_is_not_qdrants_is_no_reason_to_wait() -> None:
+    wire = Wire(httpx.Response(200, text="<html>hello</html>"))
+    with pytest.raises(SettingError, match=r"qdrant\.url"):
+        wire.store().count()
+    assert len(wire.asked) == 1
+
+
+def test_error_messages_are_one_short_line() -> None:
+    wire = Wire(said(400, "a\nb " + "x" * 1000))
+    with pytest.raises(SettingError) as error:
+        wire.store().count()
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+class Rpc(grpc.RpcError, grpc.Call):  # type: ignore[misc]
+    """A gRPC error as a channel raises it."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return "details"
+
+    initial_metadata = trailing_metadata = is_active = time_remaining = cancel = add_callback = None
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode), ids=str)
+def test_every_grpc_code_has_a_meaning(code: grpc.StatusCode) -> None:
+    assert failure(Rpc(code)).detail == f"gRPC {code.name}: details"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Rpc(grpc.StatusCode.UNAVAILABLE), Kind.TRANSIENT),
+        (Rpc(grpc.StatusCode.RESOURCE_EXHAUSTED), Kind.TRANSIENT),
+        (Rpc(grpc.StatusCode.DEADLINE_EXCEEDED), Kind.TRANSIENT),
+        (Rpc(grpc.StatusCode.UNAUTHENTICATED), Kind.FORBIDDEN),
+        (Rpc(grpc.StatusCode.NOT_FOUND), Kind.MISSING),
+        (Rpc(grpc.StatusCode.ALREADY_EXISTS), Kind.EXISTS),
+        (Rpc(grpc.StatusCode.INVALID_ARGUMENT), Kind.REFUSED),
+        (ResponseHandlingException(httpx.ReadTimeout("slow")), Kind.TRANSIENT),
+        (ResourceExhaustedResponse("slow down", 5), Kind.TRANSIENT),
+        (ValueError("id must be unsigned"), Kind.REFUSED),
+    ],
+    ids=lambda value: value.value if isinstance(value, Kind) else type(value).__name__,
+)
+def test_vendor_errors_are_told_apart(error: Exception, kind: Kind) -> None:
+    assert failure(error).kind is kind
+
+
+@pytest.mark.parametrize("version", ["1.15.5", "1.9.0", "0.11.0"])
+def test_a_server_that_ignores_conditions_is_not_written_to(version: str) -> None:
+    with pytest.raises(SettingError, match=r"Upgrade Qdrant to 1\.16"):
+        require_version(version, PLACE)
+
+
+@pytest.mark.parametrize("version", ["1.16.0", "1.20.1", "2.0.0", "dev"])
+def test_a_server_that_is_new_enough_passes(version: str) -> None:
+    require_version(version, PLACE)
+
+
+# --- the address -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:port", "http://host:70000"])
+def test_a_url_that_is_none_is_a_wrong_setting(url: str) -> None:
+    with pytest.raises(SettingError, match=r"qdrant\.url"):
+        server(Qdrant(url=url))
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://host:1234/", "Qdrant at http://host:1234"),
+        ("localhost", "Qdrant at http://localhost:6333"),
+        ("https://me:secret@host/path/", "Qdrant at https://host:6333/path"),
+        ("http://[::1]:6333", "Qdrant at http://[::1]:6333"),
+    ],
+)
+def test_the_place_is_named_without_secrets(url: str, place: str) -> None:
+    assert server(Qdrant(url=url)).place == place
+
+
+# --- requests ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_one_upsert_and_one_delete_under_their_lowest_seqs() -> None:
+    writes = [upsert(1, 10), Delete(5, 11), upsert(2, 20), Delete(6, 12)]
+    first, second = operations(writes, {1: sync(1), 6: sync(5)})
+    assert isinstance(first, models.UpsertOperation)
+    assert isinstance(second, models.DeleteOperation)
+    assert isinstance(first.upsert, models.PointsList)
+    assert [point.id for point in first.upsert.points] == [1, 2]
+    assert '"lt":10' in json.dumps(first.model_dump(mode="json"), separators=(",", ":")).replace("10.0", "10")
+
+
+def test_only_what_reaches_the_lowest_seq_needs_an_operation_of_its_own() -> None:
+    writes = [upsert(1, 10), upsert(2, 20), upsert(3, 30), set_payload(4, 5)]
+    shapes = [list(one.model_dump(exclude_none=True)) for one in operations(writes, {2: sync(15)})]
+    assert shapes == [["upsert"], ["upsert"], ["set_payload"]]
+
+
+def test_every_request_can_go_by_grpc() -> None:
+    payload = {"n": None, "big": (1 << 63) - 1, "x": [1.5, {"名": True}]}
+    writes = [upsert(1, 1, payload), upsert((1 << 64) - 1, 2), set_payload(3, 3, payload), Delete(4, 4)]
+    for one in [*operations(writes, {}), truncation(5)]:
+        assert RestToGrpc.convert_update_operation(one).ByteSize() > 0
+    wanted = conditions({"a": 1, "b": True, "c": 1.5, "d": None, "e f": "x"})
+    assert len(RestToGrpc.convert_filter(search_filter(wanted, [1, "6c84fb90-12c4-11e1-840d-7b25c5ee775a"])).must) == 5
+
+
+def test_a_version_that_slips_in_between_look_and_write_does_not_win() -> None:
+    """The shared condition is seq < 10; another worker puts 15 under a point that is about to get 20."""
+    harness = prepared(local_qdrant())
+    mine = harness.store
+    send = mine._send  # type: ignore[attr-defined]
+
+    def slip_in(todo: Any) -> None:
+        mine._send = send  # type: ignore[attr-defined]
+        harness.another().apply([upsert(2, 15), upsert(3, 40)])
+        send(todo)
+
+    mine._send = slip_in  # type: ignore[attr-defined]
+    applied = mine.apply([upsert(1, 10), upsert(2, 20), upsert(3, 30)])
+    assert mine.syncs([1, 2, 3]) == {1: sync(10), 2: sync(20), 3: sync(40)}
+    assert applied.stale == {3}, "what was overtaken is told"
+
+
+# --- the collection ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_collection_of_the_aliass_name_is_written_in_place() -> None:
+    harness = local_qdrant()
+    harness.client.create_collection(harness.alias, models.VectorParams(size=8, distance=models.Distance.COSINE))
+    harness.write_foreign(1, direction(1), {"title": "from the upload app"})
+    prepared(harness).store.apply([upsert(2, 1)])
+    assert harness.store.syncs([1, 2]) == {1: None, 2: sync(1)}
+    assert harness.client.get_aliases().aliases == []
+
+
+def test_a_new_collection_is_named_after_the_model_and_found_by_the_alias() -> None:
+    harness = prepared(local_qdrant())
+    [alias] = harness.client.get_aliases().aliases
+    assert (alias.alias_name, alias.collection_name) == (harness.alias, f"{harness.alias}__{FINGERPRINT}")
+
+
+def test_a_collection_whose_alias_was_never_set_is_taken_up() -> None:
+    harness = local_qdrant()
+    name = f"{harness.alias}__{FINGERPRINT}"
+    harness.client.create_collection(name, models.VectorParams(size=8, distance=models.Distance.COSINE))
+    prepared(harness).store.apply([upsert(1, 1)])
+    assert harness.client.count(name).count == 1
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        {"image": models.VectorParams(size=8, distance=models.Distance.COSINE)},
+        models.VectorParams(size=8, distance=models.Distance.EUCLID),
+    ],
+    ids=["named", "euclid"],
+)
+def test_a_collection_of_another_kind_is_not_adopted(vectors: Any) -> None:
+    harness = local_qdrant()
+    harness.client.create_collection(harness.alias, vectors)
+    with pytest.raises(SettingError, match=r"qdrant\.collection"):
+        prepared(harness)
+
+
+def test_errors_are_all_of_the_one_tree() -> None:
+    for answer in (said(400), said(503), said(401), said(404), httpx.ReadTimeout("slow")):
+        with pytest.raises(PixtailError):
+            Wire(answer).store().prepare(8, FINGERPRINT)
