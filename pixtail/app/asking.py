@@ -1,0 +1,52 @@
+"""How short commands ask the store: directly, or the process that holds the embedded store open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+from pixtail.app.wiring import needs
+from pixtail.core.errors import PixtailError, StoreBusy, StoreUnreachable
+from pixtail.core.ports import VectorStore
+from pixtail.core.settings import Settings
+
+T = TypeVar("T")
+TIMEOUT_S = 60.0
+
+Request = tuple[str, str, dict[str, Any]]
+"""Method, path, and the further arguments of `httpx.request`."""
+
+
+def ask(
+    settings: Settings, from_store: Callable[[VectorStore], T], request: Request, from_api: Callable[[Any], T]
+) -> T:
+    """The answer of the store; if the embedded store is open elsewhere, of that process's API.
+
+    Raises `StoreBusy` if that process serves no API, `PixtailError` with the API's own words if it refuses.
+    """
+    with needs("encode"):
+        from sink.open import open_store
+    try:
+        with closing(open_store(settings)) as store:
+            return from_store(store)
+    except StoreBusy as busy:
+        if busy.api is None:
+            raise
+        return from_api(_request(busy.api, request))
+
+
+def _request(api: str, request: Request) -> Any:
+    import httpx
+
+    method, path, options = request
+    try:
+        answer = httpx.request(method, api + path, timeout=TIMEOUT_S, trust_env=False, **options)
+    except httpx.TransportError as error:
+        raise StoreUnreachable(
+            f"the process that holds the store open does not answer at {api}: {error}", "Look at its log"
+        ) from None
+    if answer.is_success:
+        return answer.json()
+    problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
+    raise PixtailError(f"{api} refused: {problem.get('detail') or answer.status_code}", problem.get("remedy", ""))

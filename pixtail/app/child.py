@@ -1,0 +1,65 @@
+"""The listener as a child process of `run`: neither outlives the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from pixtail.core.errors import PixtailError
+from pixtail.core.lifecycle import DRAIN_LIMIT_S, Stop
+
+POLL_S = 0.2
+
+
+def command(*words: str, config: Path | None) -> list[str]:
+    """The command line that runs this very program."""
+    return [sys.executable, "-m", "pixtail.app", *words, *(["--config", str(config)] if config else [])]
+
+
+class ListenerProcess:
+    """Runs `pixtail listen` beside this process, and drains it when this one stops.
+
+    The child is out of the terminal's process group, so that Ctrl-C reaches us alone and it is asked to stop once. It notices our own
+    death, however sudden, by the end of its standard input (`--with-parent`).
+    """
+
+    name = "listener"
+
+    def __init__(self, config: Path | None) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, stop: Stop) -> None:
+        """Raises `PixtailError` with the child's exit status when it ends by itself."""
+        words = command("listen", "--with-parent", config=self._config)
+        with subprocess.Popen(words, stdin=subprocess.PIPE, process_group=0) as process:
+            self._process = process
+            while not stop.wait(POLL_S):
+                if process.poll() is not None:
+                    raise _ended(process.returncode)
+            process.terminate()
+            try:
+                process.wait(DRAIN_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def ready(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+
+def _ended(status: int) -> PixtailError:
+    error = PixtailError(f"the listener ended with status {status}", "Its last words stand above")
+    error.exit_status = status if status > 0 else 1
+    return error
+
+
+def stop_with_parent(stop: Stop) -> None:
+    """Sets `stop` when standard input ends, which it does when the parent process is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True, name="parent").start()

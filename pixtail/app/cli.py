@@ -1,0 +1,175 @@
+"""The command line: parses, calls, prints. What a command does stands in the module of its name."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from pixtail.core import logs
+from pixtail.core.errors import PixtailError, UsageError
+from pixtail.core.settings import load
+
+
+class Program(TyperGroup):
+    """Every error of ours ends in one line and its exit status, whatever the command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PixtailError as error:
+            sys.stderr.write(f"pixtail: {error}\n")
+            ctx.exit(error.exit_status)
+
+
+app = typer.Typer(
+    cls=Program,
+    help="Keeps an image search index true to a MySQL table.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+dlq = typer.Typer(help="The pictures that fail now.", no_args_is_help=True)
+app.add_typer(dlq, name="dlq")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (default: pixtail.toml here).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _out(f"pixtail {version('pixtail')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="How much to log.")] = "info",
+) -> None:
+    logs.configure(level=log_level)
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Listener, worker and API on one machine."""
+    from pixtail.app import services
+
+    services.run(load(config), config)
+
+
+@app.command()
+def listen(
+    config: Config = None,
+    with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
+) -> None:
+    """The binlog listener: MySQL to Kafka."""
+    from pixtail.app import services
+
+    services.listen(load(config), with_parent)
+
+
+@app.command()
+def encode(config: Config = None) -> None:
+    """The worker: Kafka to vectors to the store."""
+    from pixtail.app import services
+
+    services.encode(load(config))
+
+
+@app.command()
+def serve(config: Config = None) -> None:
+    """The search API and the console."""
+    from pixtail.app import services
+
+    services.serve(load(config))
+
+
+@app.command()
+def status(config: Config = None, as_json: Json = False) -> None:
+    """Position, lag, points, dead letters, model."""
+    from pixtail.app.status import print_status, read_status
+
+    found = read_status(load(config))
+    _json(found) if as_json else print_status(found, Console())
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", "-i", help="A picture file to look for instead.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Most results.")] = 10,
+    min_score: Annotated[float | None, typer.Option(min=-1, max=1, help="Only results at least this similar.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The nearest pictures of a text or a picture."""
+    from pixtail.app import searching
+
+    if (text is None) == (image is None):
+        raise UsageError("search needs a text or --image FILE, and not both")
+    hits = searching.search(load(config), text, image, limit, min_score)
+    _json({"hits": hits}) if as_json else searching.print_hits(hits, Console())
+
+
+@app.command()
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Checks everything before it starts; each failed check says what mends it."""
+    from pixtail.app.doctor import examine, print_check
+
+    console, found = Console(), []
+    for check in examine(load(config)):
+        found.append(check)
+        if not as_json:
+            print_check(check, console)
+    failed = sum(not check.ok for check in found)
+    if as_json:
+        _json({"ok": not failed, "checks": found})
+    else:
+        console.print(f"{len(found)} checks, {failed} failed" if failed else f"{len(found)} checks, all well")
+    if failed:
+        raise typer.Exit(1)
+
+
+@dlq.command("list")
+def dlq_list(config: Config = None, as_json: Json = False) -> None:
+    """The pictures that fail now, with the reason."""
+    from pixtail.app.status import print_dead_letters, read_dead_letters
+
+    letters = read_dead_letters(load(config))
+    _json({"dead_letters": letters}) if as_json else print_dead_letters(letters, Console())
+
+
+@app.command()
+def demo(
+    database: Annotated[Literal["auto", "mysql", "mariadb"], typer.Option(help="Which server to start.")] = "auto",
+    for_s: Annotated[float | None, typer.Option("--for", min=0, help="Stop after so many seconds.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Try every promise, print a report, exit 0 or 1.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Private servers, sample pictures, everything running."""
+    from pixtail.app.wiring import needs
+
+    with needs("all"):
+        from pixtail.app.demo.command import demo as run_demo
+    raise typer.Exit(run_demo(database, for_s, check, as_json))
+
+
+def _json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def main() -> None:
+    app(prog_name="pixtail")

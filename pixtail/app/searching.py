@@ -1,0 +1,72 @@
+"""`search`: the nearest pictures of a text or a picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pixtail.app import wiring
+from pixtail.app.asking import Request, ask
+from pixtail.core.errors import UsageError
+from pixtail.core.points import Hit
+from pixtail.core.ports import VectorStore
+from pixtail.core.settings import Settings
+
+SHOWN = ("title", "category")
+API = "/api/v1/search"
+
+
+def search(
+    settings: Settings, text: str | None, image: Path | None, limit: int, min_score: float | None
+) -> list[dict[str, Any]]:
+    """Hits, best first: id, score, payload. Raises `PictureError` for an image that is none."""
+    data = _read(image) if image else None
+
+    def from_store(store: VectorStore) -> list[dict[str, Any]]:
+        embedder = wiring.embedder(settings)
+        vectors = embedder.encode_texts([text or ""]) if data is None else embedder.encode([embedder.decode(data)])
+        return [_hit(hit) for hit in store.search(vectors[0], limit=limit, min_score=min_score)]
+
+    def from_api(answer: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{name: hit[name] for name in ("id", "score", "payload", "sync")} for hit in answer["hits"]]
+
+    return ask(settings, from_store, _request(text, data, limit, min_score), from_api)
+
+
+def _request(text: str | None, data: bytes | None, limit: int, min_score: float | None) -> Request:
+    params = {"limit": limit} | ({} if min_score is None else {"min_score": min_score})
+    if data is None:
+        return "GET", API, {"params": {"text": text, **params}}
+    return "POST", f"{API}/image", {"params": params, "files": {"file": data}}
+
+
+def _read(image: Path) -> bytes:
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{image} cannot be read: {error.strerror}", "Name a picture file") from None
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    point = hit.point
+    return {
+        "id": point.id,
+        "score": hit.score,
+        "payload": dict(point.payload),
+        "sync": asdict(point.sync) if point.sync else None,
+    }
+
+
+def print_hits(hits: list[dict[str, Any]], console: Console) -> None:
+    if not hits:
+        console.print("nothing found")
+        return
+    table = Table("score", "id", *SHOWN, "picture")
+    for hit in hits:
+        columns = (str(hit["payload"].get(name) or "") for name in SHOWN)
+        table.add_row(f"{hit['score']:.3f}", str(hit["id"]), *columns, (hit["sync"] or {}).get("ref", ""))
+    console.print(table)
