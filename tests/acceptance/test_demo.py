@@ -1,0 +1,34 @@
+"""The demo's own check, run as a user runs it, on both kinds of database."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.program import pixtail
+
+CHECKS = 11
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("database", ["mysql", "mariadb"])
+def test_the_demos_check_passes_and_leaves_nothing_behind(database: str, tmp_path: Path) -> None:
+    answer = pixtail(
+        "demo", "--check", "--json", "--database", database, cwd=tmp_path, env={"TMPDIR": str(tmp_path)}, timeout_s=380
+    )
+    assert answer.status == 0, answer.out + answer.err
+    report = answer.json
+    assert [check["name"] for check in report["checks"] if not check["ok"]] == []
+    assert len(report["checks"]) == CHECKS
+    assert report["freshness"]["rows"] == 200
+    assert report["timings_s"]["first_searchable"] > 0
+    assert list(tmp_path.glob("pixtail-*")) == [], "the demo's folder is still there"
+    assert processes_in(tmp_path) == ""
+
+
+def processes_in(folder: Path) -> str:
+    """Processes whose command line names the folder."""
+    found = subprocess.run(["pgrep", "-af", str(folder)], capture_output=True, text=True, check=False).stdout
+    return "\n".join(line for line in found.splitlines() if "pgrep" not in line and "pytest" not in line)

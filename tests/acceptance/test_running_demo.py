@@ -1,0 +1,95 @@
+"""A running demo, looked at with the program's own commands, a real Prometheus, and plain SQL."""
+
+from __future__ import annotations
+
+import time
+
+import pymysql
+import pytest
+
+from pixtail.servers.prometheus import PrometheusServer
+from tests.acceptance.conftest import Demo
+from tests.support import dashboard
+
+ROWS = 240
+
+
+def test_status_says_where_everything_stands(demo: Demo) -> None:
+    status = demo.pixtail("status", "--json")
+    assert status.status == 0, status.err
+    found = status.json
+    assert found["points"] >= ROWS
+    assert found["model"] == "tiny-clip"
+    assert found["state"]["seq"] > 0
+    assert found["dead_letters"] == {}
+    for_people = demo.pixtail("status")
+    assert (for_people.status, "app.images" in for_people.out) == (0, True)
+
+
+def test_doctor_finds_all_well(demo: Demo) -> None:
+    answer = demo.pixtail("doctor", "--json")
+    failed = [check for check in answer.json["checks"] if not check["ok"]]
+    assert (answer.status, failed) == (0, [])
+    assert len(answer.json["checks"]) >= 10
+
+
+@pytest.mark.parametrize(("query", "category"), [("a white bus", "bus"), ("红色轿车", "sedan")])
+def test_search_finds_pictures_while_the_pipeline_holds_the_store_open(demo: Demo, query: str, category: str) -> None:
+    answer = demo.pixtail("search", query, "--limit", "3", "--json")
+    assert answer.status == 0, answer.err
+    assert [hit["payload"]["category"] for hit in answer.json["hits"]] == [category] * 3
+
+
+def test_search_by_an_image_finds_that_image(demo: Demo) -> None:
+    best = demo.pixtail("search", "a bus", "--limit", "1", "--json").json["hits"][0]
+    picture = demo.settings.pictures.root / best["payload"]["file_path"]
+    again = demo.pixtail("search", "--image", str(picture), "--limit", "1", "--json")
+    assert again.json["hits"][0]["id"] == best["id"]
+
+
+def test_a_file_that_is_no_picture_is_refused_in_one_line(demo: Demo) -> None:
+    answer = demo.pixtail("search", "--image", str(demo.config))
+    assert answer.status == 1
+    assert len(answer.err.strip().splitlines()) == 1, answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_row_inserted_by_hand_fails_visibly_and_leaves_with_its_row(demo: Demo) -> None:
+    address = demo.settings.mysql.address
+    connection = pymysql.connect(
+        host=address.host, port=address.port, user=address.user, database=address.database, autocommit=True
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO images (id, title, file_path) VALUES (777777, 'nothing', 'no/such/file.jpg')")
+        assert wait(lambda: demo.pixtail("dlq", "list", "--json").json["dead_letters"])
+        (letter,) = demo.pixtail("dlq", "list", "--json").json["dead_letters"]
+        assert (letter["key"], letter["reason"]) == ({"id": 777777}, "not_found")
+        assert "not_found" in demo.pixtail("dlq", "list").out
+        cursor.execute("DELETE FROM images WHERE id = 777777")
+        assert wait(lambda: not demo.pixtail("dlq", "list", "--json").json["dead_letters"])
+
+
+def wait(done: object, limit_s: float = 30) -> bool:
+    assert callable(done)
+    deadline = time.monotonic() + limit_s
+    while not (answer := done()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return bool(answer)
+
+
+# What a demo without a failure and without a verify has nothing to say about.
+SILENT = {"Drift", "Alerts", "Store errors", "Dead letters"}
+
+
+def test_every_panel_and_rule_is_answered_by_a_prometheus_that_scrapes_the_demo(demo: Demo) -> None:
+    targets = [f"127.0.0.1:{port}" for port in (demo.settings.metrics.port, demo.settings.api.port)]
+    demo.pixtail("search", "a bus", "--limit", "1")
+    with PrometheusServer(dashboard.config(targets, interval="500ms")) as prometheus:
+        dashboard.wait_for_scrapes(prometheus.url)
+        for _title, expression in dashboard.panel_queries() + dashboard.rule_queries():
+            dashboard.query(prometheus.url, expression)
+        assert wait(lambda: dashboard.panels_without_data(prometheus.url) <= SILENT), (
+            f"no data in {dashboard.panels_without_data(prometheus.url) - SILENT}"
+        )
+        (points,) = dashboard.query(prometheus.url, "max(pixtail_points)")
+        assert int(float(points["value"][1])) == demo.points()
