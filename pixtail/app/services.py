@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def _api(parts: Station, watch: PipelineWatch, services: list[Service]) -> ApiSe
         store=parts.store,
         embedder=parts.model,
         pictures=parts.pictures,
-        thumbnail=thumbnail,
+        thumbnail=partial(thumbnail, max_pixels=parts.settings.pictures.max_pixels),
         metrics=parts.metrics,
         settings=parts.settings,
         ready=lambda: not_ready(services),

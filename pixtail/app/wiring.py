@@ -57,7 +57,6 @@ def station(settings: Settings, api_address: str | None = None) -> Iterator[Stat
         store.check()
         model = embedder(settings)
         store.prepare(model.dimension, model.fingerprint)
-        metrics.model_info.labels(model.name, model.fingerprint, str(model.dimension)).set(1)
         yield Station(settings, store, model, pictures, metrics)
     finally:
         pictures.close()

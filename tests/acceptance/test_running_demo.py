@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pymysql
 import pytest
@@ -55,11 +56,7 @@ def test_a_file_that_is_no_picture_is_refused_in_one_line(demo: Demo) -> None:
 
 
 def test_a_row_inserted_by_hand_fails_visibly_and_leaves_with_its_row(demo: Demo) -> None:
-    address = demo.settings.mysql.address
-    connection = pymysql.connect(
-        host=address.host, port=address.port, user=address.user, database=address.database, autocommit=True
-    )
-    with connection, connection.cursor() as cursor:
+    with connect(demo) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO images (id, title, file_path) VALUES (777777, 'nothing', 'no/such/file.jpg')")
         assert wait(lambda: demo.pixtail("dlq", "list", "--json").json["dead_letters"])
         (letter,) = demo.pixtail("dlq", "list", "--json").json["dead_letters"]
@@ -77,15 +74,36 @@ def wait(done: object, limit_s: float = 30) -> bool:
     return bool(answer)
 
 
+def connect(demo: Demo) -> pymysql.Connection[Any]:
+    address = demo.settings.mysql.address
+    return pymysql.connect(
+        host=address.host, port=address.port, user=address.user, database=address.database, autocommit=True
+    )
+
+
+def work(demo: Demo) -> None:
+    """Rows come, are searched for, and go."""
+    before = demo.points()
+    with connect(demo) as connection, connection.cursor() as cursor:
+        for key in range(800_000, 800_005):
+            cursor.execute(
+                "INSERT INTO images (id, title, file_path) SELECT %s, 'again', file_path FROM images LIMIT 1", (key,)
+            )
+        assert wait(lambda: demo.points() == before + 5)
+        assert demo.pixtail("search", "a bus", "--limit", "1").status == 0
+        cursor.execute("DELETE FROM images WHERE id >= 800000 AND id < 800005")
+        assert wait(lambda: demo.points() == before)
+
+
 # What a demo without a failure and without a verify has nothing to say about.
 SILENT = {"Drift", "Alerts", "Store errors", "Dead letters"}
 
 
 def test_every_panel_and_rule_is_answered_by_a_prometheus_that_scrapes_the_demo(demo: Demo) -> None:
     targets = [f"127.0.0.1:{port}" for port in (demo.settings.metrics.port, demo.settings.api.port)]
-    demo.pixtail("search", "a bus", "--limit", "1")
     with PrometheusServer(dashboard.config(targets, interval="500ms")) as prometheus:
         dashboard.wait_for_scrapes(prometheus.url)
+        work(demo)  # rates and quantiles speak of what happens while they watch
         for _title, expression in dashboard.panel_queries() + dashboard.rule_queries():
             dashboard.query(prometheus.url, expression)
         assert wait(lambda: dashboard.panels_without_data(prometheus.url) <= SILENT), (

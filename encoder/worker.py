@@ -1,0 +1,243 @@
+"""The worker: changes of the topic to points of the index.
+
+    poll → collapse → plan → fetch, decode → encode → apply → dead letters → commit
+
+Offsets are committed last and writes are idempotent, so a crash anywhere costs nothing but the same work again. While Kafka, the store or
+the picture server is away, the worker holds what it has: nothing is lost, nothing is given up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from encoder.gauges import Gauges
+from encoder.held_store import HeldStore
+from encoder.letters import filing_key, letter, malformed, outdated_by, to_clear, to_file
+from encoder.loading import Loader
+from encoder.outage import Outage
+from encoder.patience import Patience, Stopping
+from encoder.plan import Collapsed, collapse
+from encoder.rows import Results, Row
+from encoder.stages import Stages
+from pixtail.bus.consumer import Consumed
+from pixtail.bus.dead_letters import DeadLetter
+from pixtail.core.changes import Malformed
+from pixtail.core.errors import BusUnreachable, Reason
+from pixtail.core.lifecycle import Stop
+from pixtail.core.metrics import Metrics
+from pixtail.core.points import Delete, Truncate, now_text, point_id
+from pixtail.core.ports import Embedder, PictureSource, VectorStore
+from pixtail.core.settings import Model, Table
+
+IDLE_POLL_S = 0.5  # also how long a stop may go unnoticed
+BATCHES_PER_WINDOW = 4
+# Well below the consumer's max.poll.interval: a worker that held on for longer would lose its partitions and start over for ever.
+OUTAGE_LIMIT_S = 300.0
+
+
+class Changes(Protocol):
+    """What the worker needs of `pixtail.bus.consumer.ChangeConsumer`."""
+
+    def open(self) -> None: ...
+    def poll(self, timeout_s: float, max_records: int) -> list[Consumed]: ...
+    def commit(self, next_offsets: Mapping[int, int]) -> bool: ...
+    def lag(self) -> dict[int, int]: ...
+    def close(self) -> None: ...
+
+
+class Letters(Protocol):
+    """What the worker needs of `pixtail.bus.dead_letters.DeadLetters`."""
+
+    @property
+    def letters(self) -> Mapping[bytes, DeadLetter]: ...
+    def open(self) -> None: ...
+    def refresh(self) -> None: ...
+    def put(self, letters: Sequence[DeadLetter]) -> None: ...
+    def clear(self, keys: Collection[bytes]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Worker:
+    """A `Service`. Opens and closes consumer and dead letters itself; store, pictures and embedder are the caller's, who may share them.
+
+    Raises from `run` what no waiting mends: a `SettingError` (the vectors do not fit the collection, …) or a fault of this program.
+    """
+
+    name = "worker"
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        consumer: Changes,
+        dead_letters: Letters,
+        store: VectorStore,
+        pictures: PictureSource,
+        embedder: Embedder,
+        table: Table,
+        model: Model,
+        metrics: Metrics,
+        outage_limit_s: float = OUTAGE_LIMIT_S,
+    ) -> None:
+        self._topic = topic
+        self._consumer = consumer
+        self._dead = dead_letters
+        self._store = store
+        self._pictures = pictures
+        self._embedder = embedder
+        self._table = table
+        self._model = model
+        self._metrics = metrics
+        self._outage_limit_s = outage_limit_s
+        self._outage = Outage()
+        self._gauges = Gauges(metrics, store)
+        self._waits = {
+            "kafka": Patience("Kafka"),
+            "store": Patience("the store"),
+            "pictures": Patience("the pictures' server", first_s=0.5, longest_s=30.0),
+        }
+        self._open = False
+
+    def ready(self) -> bool:
+        """True while it is connected and holds for nothing."""
+        return self._open and not any(wait.waiting for wait in self._waits.values())
+
+    def run(self, stop: Stop) -> None:
+        """Works until `stop`; finishes the window in hand, commits it, and leaves the group."""
+        model = (self._embedder.name, self._embedder.fingerprint, str(self._embedder.dimension))
+        self._metrics.model_info.labels(*model).set(1)
+        loader = Loader(self._pictures, self._embedder, self._metrics)
+        try:
+            with suppress(Stopping):
+                self._work(loader, stop)
+        finally:
+            loader.close()
+
+    def _work(self, loader: Loader, stop: Stop) -> None:
+        store = HeldStore(self._store, self._metrics, self._waits["store"], stop)
+        store.prepare(self._embedder.dimension, self._embedder.fingerprint)
+        stages = Stages(
+            store=store,
+            loader=loader,
+            embedder=self._embedder,
+            table=self._table,
+            model=self._model,
+            metrics=self._metrics,
+            outage=self._outage,
+        )
+        while not stop:
+            try:
+                self._session(store, stages, stop)
+            except BusUnreachable as error:  # what is in hand is dropped: it comes again from the committed offsets
+                self._waits["kafka"].failed(error, stop)
+            finally:
+                self._close()
+
+    def _session(self, store: HeldStore, stages: Stages, stop: Stop) -> None:
+        """Works for as long as Kafka answers."""
+        self._consumer.open()
+        self._dead.open()
+        self._open = True
+        structlog.get_logger().info("worker started", topic=self._topic, model=self._embedder.fingerprint)
+        while not stop:
+            received = self._gather(stop)
+            self._waits["kafka"].recovered()
+            if received:
+                self._window(received, store, stages, stop)
+            self._show()
+
+    def _close(self) -> None:
+        self._open = False
+        for part in (self._consumer, self._dead):
+            with suppress(Exception):  # leaving is a courtesy; a broker that is gone will notice by itself
+                part.close()
+
+    def _gather(self, stop: Stop) -> list[Consumed]:
+        """What is there; after the first record, waits up to `max_wait_ms` for a batch to fill."""
+        room = self._model.batch * BATCHES_PER_WINDOW
+        received = self._consumer.poll(IDLE_POLL_S, room)
+        deadline = time.monotonic() + self._model.max_wait_ms / 1000
+        while received and len(received) < self._model.batch and not stop:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            received += self._consumer.poll(left, room - len(received))
+        return received
+
+    def _window(self, received: list[Consumed], store: HeldStore, stages: Stages, stop: Stop) -> None:
+        self._dead.refresh()
+        window = collapse(received)
+        if window.truncate_seq:  # before the plans: no point that it removes may count as stored
+            store.apply([Truncate(window.truncate_seq)])
+        results = Results(self._metrics)
+        stages.work(self._rows(window, results), results)
+        self._hold_outage(stages, results, stop)
+        self._remove_failed(store, results)
+        self._settle(window, results)
+        self._commit(received)
+
+    def _rows(self, window: Collapsed[Consumed], results: Results) -> list[Row]:
+        """The rows to work on. One whose newer version has failed is stale: its dead letter must not be overwritten."""
+        rows: list[Row] = []
+        for received in window.newest:
+            entry = received.entry
+            assert not isinstance(entry, Malformed)
+            row = Row(point_id(self._table.name, entry.key), filing_key(received, self._topic), entry, received)
+            if outdated_by(self._dead.letters, row.key, row.seq):
+                results.finish(row, "stale")
+            else:
+                rows.append(row)
+        return rows
+
+    def _hold_outage(self, stages: Stages, results: Results, stop: Stop) -> None:
+        """While most pictures fail for reasons that pass by themselves, tries those again instead of writing a dead letter for each."""
+        wait = self._waits["pictures"]
+        deadline = time.monotonic() + self._outage_limit_s
+        progress = False  # a round in which some got through may have begun before the outage ended: the rest deserves one more
+        while (self._outage or progress) and time.monotonic() < deadline and (failed := results.transient()):
+            wait.failed(failed[0].error, stop)
+            stages.work(results.take_transient(), results)
+            progress = len(results.transient()) < len(failed)
+        wait.recovered()
+
+    def _remove_failed(self, store: HeldStore, results: Results) -> None:
+        """No point may go on showing a picture that its row no longer has. A malformed record says nothing about the picture."""
+        pictures = [f.row for f in results.failed if f.error.reason is not Reason.MALFORMED]
+        results.supersede(store.apply([Delete(row.id, row.seq) for row in pictures]).stale)
+        self._metrics.images.labels("failed").inc(len(results.failed))
+
+    def _settle(self, window: Collapsed[Consumed], results: Results) -> None:
+        """Writes and clears dead letters."""
+        open_letters, now = self._dead.letters, now_text()
+        unreadable = to_file(window.malformed, self._topic, open_letters, results.done)
+        errors = [(f.row.received, f.error) for f in results.failed] + [(r, malformed(r)) for r in unreadable]
+        letters = [
+            letter(r, self._topic, error, open_letters.get(filing_key(r, self._topic)), now) for r, error in errors
+        ]
+        cleared = to_clear(open_letters, results.done, window.truncate_seq) - {one.key for one in letters}
+        if letters:
+            self._dead.put(letters)
+        if cleared:
+            self._dead.clear(cleared)
+        for one in letters:
+            self._metrics.dlq.labels(one.reason.value).inc()
+            structlog.get_logger().debug("picture failed", origin=one.origin, reason=one.reason.value)
+
+    def _commit(self, received: Iterable[Consumed]) -> None:
+        """A group that moved on gives the same records to another worker; seq makes the double work harmless."""
+        offsets: dict[int, int] = {}
+        for record in received:
+            offsets[record.partition] = max(offsets.get(record.partition, 0), record.offset + 1)
+        if not self._consumer.commit(offsets):
+            structlog.get_logger().info("partitions were given to another worker", partitions=sorted(offsets))
+
+    def _show(self) -> None:
+        self._gauges.lag(self._consumer.lag())
+        self._gauges.letters(self._dead.letters)
+        if self._gauges.due():
+            self._gauges.points()

@@ -1,0 +1,97 @@
+"""From a row to the point it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from encoder.mapping import matches, payload, wanted
+from encoder.plan import Wanted
+from pixtail.core.changes import Change, Op, Source, Tombstone
+from pixtail.core.errors import PictureError, Reason
+from pixtail.core.settings import Table
+
+SOURCE = Source("app", "images")
+ROW = {"id": 7, "file_path": "a.jpg", "title": "Red truck", "status": "published", "price": "1.50", "deleted_at": None}
+
+
+def change(row: dict[str, Any] | None, op: Op = Op.UPDATE) -> Change:
+    return Change(op, {"id": 7}, None, row, 1, SOURCE)
+
+
+def test_all_columns_go_into_the_point_by_default_and_id_becomes_image_id() -> None:
+    assert payload(ROW, Table()) == {"image_id": 7, **{k: v for k, v in ROW.items() if k != "id"}}
+
+
+def test_only_the_columns_that_are_asked_for_go_into_the_point() -> None:
+    table = Table(payload=("id", "title", "no_such"), rename={"title": "name"})
+    assert payload(ROW, table) == {"id": 7, "name": "Red truck"}
+
+
+def test_a_column_cannot_take_the_place_of_the_bookkeeping() -> None:
+    assert payload({"id": 1, "_sync": "x"}, Table()) == {"image_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ({}, True),
+        ({"status": "published"}, True),
+        ({"status": ("draft", "published")}, True),
+        ({"status": "draft"}, False),
+        ({"status": ()}, False),
+        ({"deleted_at": "null"}, True),
+        ({"title": "null"}, False),
+        ({"status": "published", "title": "Blue"}, False),
+        ({"id": "7"}, True),
+        ({"id": 7}, True),
+        ({"price": "1.50"}, True),
+    ],
+)
+def test_a_row_is_indexed_only_if_every_column_matches(only: dict[str, Any], expected: bool) -> None:
+    assert matches(ROW, Table(only=only).only) is expected
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_tinyint_matches_true_and_false(value: bool) -> None:
+    assert matches({"active": int(value)}, {"active": value})
+    assert not matches({"active": int(value)}, {"active": not value})
+
+
+@pytest.mark.parametrize("ref", [None, ""])
+def test_a_row_without_a_picture_asks_for_no_point(ref: str | None) -> None:
+    assert wanted(change({**ROW, "file_path": ref}), Table()) is None
+
+
+def test_a_deleted_row_asks_for_no_point() -> None:
+    assert wanted(change(None, Op.DELETE), Table()) is None
+    assert wanted(Tombstone({"id": 7}, 1), Table()) is None
+
+
+def test_a_row_that_does_not_match_asks_for_no_point() -> None:
+    assert wanted(change(ROW), Table(only={"status": "draft"})) is None
+
+
+@pytest.mark.parametrize("op", [Op.CREATE, Op.UPDATE, Op.READ])
+def test_a_row_asks_for_its_picture_and_columns(op: Op) -> None:
+    assert wanted(change(ROW, op), Table(payload=("title",))) == Wanted("a.jpg", {"title": "Red truck"})
+
+
+@pytest.mark.parametrize(
+    ("row", "table", "reason"),
+    [
+        (None, Table(), Reason.MALFORMED),
+        (["no", "mapping"], Table(), Reason.MALFORMED),
+        ({"id": 7}, Table(), Reason.MALFORMED),
+        (ROW, Table(only={"statsu": "published"}), Reason.MALFORMED),
+        ({**ROW, "file_path": 12}, Table(), Reason.UNSUPPORTED),
+    ],
+    ids=["no row", "a list", "no picture column", "a typing error in table.only", "a picture column without text"],
+)
+def test_what_cannot_be_understood_is_an_error_and_not_a_missing_picture(
+    row: Any, table: Table, reason: Reason
+) -> None:
+    with pytest.raises(PictureError) as caught:
+        wanted(change(row), table)
+    assert caught.value.reason is reason

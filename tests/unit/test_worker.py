@@ -1,0 +1,472 @@
+"""The worker over fakes: what ends up in the index, in the dead letters and in the offsets, whatever fails on the way."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoder import patience
+from encoder.fakes import DIMENSION, FakeDeadLetters, FakeEmbedder, FakePictures, FakeTopic
+from encoder.worker import Worker
+from pixtail.core.changes import TRUNCATE_KEY, Change, Malformed, Op, Source, Tombstone
+from pixtail.core.errors import BusUnreachable, DimensionMismatch, PixtailError, Reason, StoreUnreachable
+from pixtail.core.lifecycle import Stop
+from pixtail.core.metrics import Metrics
+from pixtail.core.points import Upsert, Write
+from pixtail.core.ports import Applied
+from pixtail.core.settings import Model, Table
+from sink.memory import MemoryStore
+
+DOWN = StoreUnreachable("the store does not answer")
+
+
+class FlakyStore(MemoryStore):
+    """Fails the next calls of a method, one error each; `dies_after_apply` is a crash between the write and the commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: dict[str, list[PixtailError]] = {}
+        self.dies_after_apply = False
+        self.vanish: set[Any] = set()
+        self.writes: list[Write] = []
+
+    def _may_fail(self, operation: str) -> None:
+        if self.failures.get(operation):
+            raise self.failures[operation].pop(0)
+
+    def syncs(self, ids: Any) -> Any:
+        found = super().syncs(ids)
+        for point_id in self.vanish & set(ids):
+            self.vanish.discard(point_id)
+            self._points.pop(point_id, None)
+        return found
+
+    def apply(self, writes: Any) -> Applied:
+        applied = super().apply(writes)
+        self.writes += writes
+        if self.dies_after_apply:
+            self.dies_after_apply = False
+            raise Crash
+        return applied
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+class Bench:
+    """A worker, its collaborators, and the questions that the tests ask."""
+
+    def __init__(self, table: Table | None = None, batch: int = 4) -> None:
+        self.stop = Stop()
+        self.topic = FakeTopic(self.stop)
+        self.letters = FakeDeadLetters()
+        self.store = FlakyStore()
+        self.pictures = FakePictures({f"{name}.jpg": name.encode() for name in "abcdefgh"})
+        self.embedder = FakeEmbedder()
+        self.metrics = Metrics()
+        self.table = table or Table()
+        self.batch = batch
+        self.seq = 0
+        self.outage_limit_s = 300.0
+
+    def write(self, op: str, number: int, ref: str | None = "a.jpg", *, seq: int | None = None, **row: Any) -> int:
+        self.seq = seq or self.seq + 1
+        after = None if op == "d" else {"id": number, "file_path": ref, **row}
+        self.topic.send(Change(Op(op), {"id": number}, None, after, self.seq, Source("app", "images", ts_ms=1000)))
+        return self.seq
+
+    def run(self) -> Bench:
+        self.stop._event.clear()
+        Worker(
+            topic="t",
+            consumer=self.topic,
+            dead_letters=self.letters,
+            store=self.store,
+            pictures=self.pictures,
+            embedder=self.embedder,
+            table=self.table,
+            model=Model(batch=self.batch, max_wait_ms=1),
+            metrics=self.metrics,
+            outage_limit_s=self.outage_limit_s,
+        ).run(self.stop)
+        return self
+
+    def crash(self) -> None:
+        """A run that dies right after its first write, if it comes to write at all."""
+        self.store.dies_after_apply = True
+        with suppress(Crash):
+            self.run()
+        self.store.dies_after_apply = False
+
+    def shows(self) -> dict[Any, tuple[str, int]]:
+        """Point → path and version, after a check that each vector belongs to its picture's bytes."""
+        points = self.store.get(sorted(self.store._points), with_vectors=True)
+        for point in points:
+            assert point.sync is not None
+            data = self.pictures.files[point.sync.ref]
+            np.testing.assert_allclose(point.vector, self.embedder.vector(data), atol=1e-6, err_msg=point.sync.ref)
+        return {point.id: (point.sync.ref, point.sync.seq) for point in points if point.sync}
+
+    def failing(self) -> dict[bytes, Reason]:
+        return {key: letter.reason for key, letter in self.letters.letters.items()}
+
+    def outcomes(self) -> dict[str, float]:
+        names = ("encoded", "payload_only", "unchanged", "deleted", "failed", "stale")
+        counts = {name: self.metrics.images.labels(name)._value.get() for name in names}
+        return {name: count for name, count in counts.items() if count}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back-off in no time."""
+    monkeypatch.setattr(patience, "pause_s", lambda *_args, **_kwargs: 0.0)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_an_inserted_row_becomes_a_point_with_its_columns(bench: Bench) -> None:
+    bench.write("c", 1, "a.jpg", title="Red truck")
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    [point] = bench.store.get([1])
+    assert point.payload == {"image_id": 1, "file_path": "a.jpg", "title": "Red truck"}
+    assert point.sync is not None
+    assert (point.sync.model, point.sync.facts.bytes) == ("fa4e", 1)
+    assert bench.topic.committed == 1
+
+
+def test_a_changed_title_costs_no_encoding(bench: Bench) -> None:
+    bench.write("c", 1, title="old")
+    bench.run()
+    bench.write("u", 1, title="new")
+    assert bench.run().shows() == {1: ("a.jpg", 2)}
+    assert bench.store.get([1])[0].payload["title"] == "new"
+    assert (bench.embedder.encoded, bench.pictures.fetched) == (1, ["a.jpg"])
+    assert bench.outcomes() == {"encoded": 1, "payload_only": 1}
+
+
+def test_a_file_that_only_moved_is_fetched_but_not_encoded(bench: Bench) -> None:
+    bench.pictures.files["moved.jpg"] = bench.pictures.files["a.jpg"]
+    bench.write("c", 1, "a.jpg")
+    bench.run()
+    bench.write("u", 1, "moved.jpg")
+    assert bench.run().shows() == {1: ("moved.jpg", 2)}
+    assert bench.embedder.encoded == 1
+
+
+def test_another_picture_replaces_the_vector(bench: Bench) -> None:
+    bench.write("c", 1, "a.jpg")
+    bench.run()
+    bench.write("u", 1, "b.jpg")
+    assert bench.run().shows() == {1: ("b.jpg", 2)}
+
+
+def test_a_point_that_another_program_wrote_is_encoded_anew(bench: Bench) -> None:
+    bench.write("c", 1, "a.jpg")
+    bench.run()
+    del bench.store._points[1].payload["_sync"]
+    bench.topic.committed = 0
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert bench.embedder.encoded == 2
+
+
+def test_a_deleted_row_leaves_the_index(bench: Bench) -> None:
+    bench.write("c", 1)
+    bench.write("c", 2, "b.jpg")
+    bench.run()
+    bench.write("d", 1)
+    bench.topic.send(Tombstone({"id": 1}, bench.seq))
+    assert bench.run().shows() == {2: ("b.jpg", 2)}
+
+
+@pytest.mark.parametrize("row", [{"ref": None}, {"ref": ""}, {"ref": "a.jpg", "status": "draft"}])
+def test_a_row_that_asks_for_no_point_any_more_leaves_the_index(row: dict[str, Any]) -> None:
+    bench = Bench(Table(only={"status": "published"}))
+    bench.write("c", 1, status="published")
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    bench.write("u", 1, **{"status": "published", **row})
+    assert bench.run().shows() == {}
+
+
+def test_a_truncate_takes_what_is_older_and_a_row_inserted_again_is_encoded_again(bench: Bench) -> None:
+    bench.write("c", 1)
+    bench.write("c", 2, "gone.jpg")
+    bench.write("c", 3, "c.jpg")
+    assert set(bench.run().shows()) == {1, 3}
+    assert bench.failing() == {b'{"id":2}': Reason.NOT_FOUND}
+    bench.seq += 1
+    bench.topic.send(Change(Op.TRUNCATE, TRUNCATE_KEY, None, None, bench.seq, Source("app", "images")))
+    bench.write("c", 1)
+    assert bench.run().shows() == {1: ("a.jpg", 5)}
+    assert bench.failing() == {}
+
+
+def test_a_bad_picture_becomes_a_dead_letter_and_its_mates_go_through(bench: Bench) -> None:
+    bench.pictures.files["x.jpg"] = b"bad"
+    for number, ref in enumerate(["a.jpg", "x.jpg", "b.jpg", "gone.jpg", "c.jpg"], start=1):
+        bench.write("c", number, ref)
+    assert bench.run().shows() == {1: ("a.jpg", 1), 3: ("b.jpg", 3), 5: ("c.jpg", 5)}
+    assert bench.failing() == {b'{"id":2}': Reason.CORRUPT, b'{"id":4}': Reason.NOT_FOUND}
+    letter = bench.letters.letters[b'{"id":2}']
+    assert (letter.seq, letter.attempts, letter.origin, letter.message) == (2, 1, "t/0/1", "bad by order")
+    assert letter.value == bench.topic.records[1].value
+    assert bench.topic.committed == 5
+
+
+def test_a_point_that_shows_the_former_picture_of_a_bad_one_is_removed(bench: Bench) -> None:
+    bench.write("c", 1, "a.jpg")
+    bench.run()
+    bench.write("u", 1, "gone.jpg")
+    assert bench.run().shows() == {}
+
+
+def test_a_mended_picture_clears_its_dead_letter(bench: Bench) -> None:
+    bench.write("c", 1, "gone.jpg")
+    bench.run()
+    first = bench.letters.letters[b'{"id":1}']
+    bench.write("u", 1, "gone.jpg")
+    bench.run()
+    second = bench.letters.letters[b'{"id":1}']
+    assert (second.attempts, second.first_failed, second.seq) == (2, first.first_failed, 2)
+    bench.write("u", 1, "a.jpg")
+    assert bench.run().shows() == {1: ("a.jpg", 3)}
+    assert bench.failing() == {}
+
+
+def test_a_deleted_row_clears_its_dead_letter(bench: Bench) -> None:
+    bench.write("c", 1, "gone.jpg")
+    bench.run()
+    bench.write("d", 1)
+    assert bench.run().failing() == {}
+
+
+def test_an_older_version_neither_clears_nor_overwrites_the_dead_letter_of_a_newer_one(bench: Bench) -> None:
+    bench.write("c", 1, "gone.jpg", seq=9)
+    bench.run()
+    for ref in ("a.jpg", "missing.jpg"):
+        bench.write("u", 1, ref, seq=5)
+        bench.run()
+        assert bench.letters.letters[b'{"id":1}'].seq == 9
+        assert bench.shows() == {}
+
+
+def test_a_malformed_record_is_filed_and_removes_nothing(bench: Bench) -> None:
+    bench.write("c", 1)
+    bench.run()
+    bench.topic.send(Malformed(b'{"id":1}', b"?", "not a change event", 2), Malformed(None, b"??", "no key", 3))
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert bench.failing() == {b'{"id":1}': Reason.MALFORMED, b'{"origin":"t/0/2"}': Reason.MALFORMED}
+    bench.seq = 3
+    bench.write("u", 1, title="well again")
+    assert set(bench.run().failing()) == {b'{"origin":"t/0/2"}'}
+
+
+def test_a_row_without_the_picture_column_is_filed_and_removes_nothing() -> None:
+    """A typing error in the settings must not empty the index."""
+    bench = Bench()
+    bench.write("c", 1)
+    bench.run()
+    bench.table = Table(picture="file_paht")
+    bench.write("u", 1)
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert bench.failing() == {b'{"id":1}': Reason.MALFORMED}
+
+
+def test_a_malformed_record_that_a_newer_good_one_follows_is_not_filed(bench: Bench) -> None:
+    bench.topic.send(Malformed(b'{"id":1}', b"?", "not a change event", 1))
+    bench.write("c", 1, seq=2)
+    assert bench.run().failing() == {}
+
+
+def test_a_picture_that_the_model_cannot_take_is_isolated_by_halving(bench: Bench) -> None:
+    bench.embedder.poison = {b"c"}
+    for number, name in enumerate("abcdefgh", start=1):
+        bench.write("c", number, f"{name}.jpg")
+    assert set(bench.run().shows()) == {1, 2, 4, 5, 6, 7, 8}
+    assert bench.failing() == {b'{"id":3}': Reason.CORRUPT}
+
+
+def test_pictures_are_encoded_in_full_batches() -> None:
+    bench = Bench(batch=4)
+    for number, name in enumerate("abcdefgh", start=1):
+        bench.write("c", number, f"{name}.jpg")
+    bench.run()
+    assert sum(bench.embedder.batches) == 8
+    assert max(bench.embedder.batches) <= 4
+
+
+def test_of_many_changes_of_a_row_only_the_last_is_encoded(bench: Bench) -> None:
+    for name in "abcd":
+        bench.write("u", 1, f"{name}.jpg")
+    assert bench.run().shows() == {1: ("d.jpg", 4)}
+    assert bench.pictures.fetched == ["d.jpg"]
+
+
+def test_a_crash_between_apply_and_commit_costs_nothing_but_the_same_work(bench: Bench) -> None:
+    bench.write("c", 1)
+    bench.write("c", 2, "gone.jpg")
+    bench.crash()
+    assert bench.topic.committed == 0
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert bench.failing() == {b'{"id":2}': Reason.NOT_FOUND}
+    assert (bench.topic.committed, bench.embedder.encoded) == (2, 1)
+
+
+def test_a_store_that_is_down_is_waited_for_and_nothing_is_lost(bench: Bench) -> None:
+    bench.store.failures = {"prepare": [DOWN], "syncs": [DOWN, DOWN], "apply": [DOWN, DOWN, DOWN]}
+    bench.write("c", 1)
+    bench.write("c", 2, "gone.jpg")
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert bench.topic.committed == 2
+    assert bench.embedder.encoded == 1
+    assert not any(bench.store.failures.values())
+
+
+def test_a_stop_while_the_store_is_down_leaves_the_offsets_where_they_are(bench: Bench) -> None:
+    bench.write("c", 1)
+
+    class Down(list[PixtailError]):
+        def pop(self, _index: Any = 0) -> PixtailError:
+            bench.stop.set()
+            return DOWN
+
+    bench.store.failures = {"apply": Down([DOWN])}
+    bench.run()
+    assert bench.topic.committed == 0
+    assert bench.shows() == {}
+
+
+def test_a_collection_of_another_dimension_ends_the_worker(bench: Bench) -> None:
+    bench.store.prepare(DIMENSION + 1, "other")
+    with pytest.raises(DimensionMismatch):
+        bench.run()
+
+
+def test_kafka_away_reopens_from_the_committed_offsets(bench: Bench) -> None:
+    bench.topic.failures = [BusUnreachable("away"), BusUnreachable("away")]
+    bench.write("c", 1)
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert (bench.topic.opened, bench.topic.committed) == (3, 1)
+
+
+def test_dead_letters_that_cannot_be_written_hold_the_offsets_back(bench: Bench) -> None:
+    bench.letters.failures = [BusUnreachable("away")]
+    bench.write("c", 1, "gone.jpg")
+    bench.run()
+    assert bench.failing() == {b'{"id":1}': Reason.NOT_FOUND}
+    assert (bench.topic.opened, bench.topic.committed) == (2, 1)
+
+
+def test_partitions_that_moved_on_are_forgotten_without_harm(bench: Bench) -> None:
+    bench.topic.moved_on = True
+    bench.write("c", 1)
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    bench.topic.moved_on = False
+    assert bench.run().shows() == {1: ("a.jpg", 1)}
+    assert bench.outcomes() == {"encoded": 1, "unchanged": 1}
+
+
+def test_a_point_that_vanishes_before_its_columns_are_written_is_encoded_after_all(bench: Bench) -> None:
+    bench.write("c", 1)
+    bench.run()
+    bench.write("u", 1, title="new")
+    bench.store.vanish = {1}
+    assert bench.run().shows() == {1: ("a.jpg", 2)}
+
+
+def test_an_outage_pauses_instead_of_dead_lettering_everything() -> None:
+    bench = Bench(batch=16)
+    bench.pictures.outage, bench.pictures.outage_fetches = Reason.UNREACHABLE, 70
+    for number in range(1, 31):
+        bench.write("c", number, "a.jpg")
+    assert len(bench.run().shows()) == 30
+    assert bench.failing() == {}
+    assert bench.outcomes() == {"encoded": 30}
+
+
+def test_an_outage_that_outlasts_the_limit_ends_in_dead_letters_rather_than_never() -> None:
+    bench = Bench(batch=16)
+    bench.outage_limit_s = 0.05
+    bench.pictures.outage = Reason.TIMEOUT
+    for number in range(1, 31):
+        bench.write("c", number, "a.jpg")
+    bench.run()
+    assert set(bench.failing().values()) == {Reason.TIMEOUT}
+    assert len(bench.failing()) == 30
+
+
+def test_a_few_slow_hosts_among_many_good_ones_are_no_outage() -> None:
+    bench = Bench(batch=16)
+    bench.pictures.errors = {"slow.jpg": Reason.TIMEOUT}
+    for number in range(1, 31):
+        bench.write("c", number, "slow.jpg" if number % 3 == 0 else "a.jpg")
+    assert len(bench.run().shows()) == 20
+    assert len(bench.failing()) == 10
+    assert bench.pictures.fetched.count("slow.jpg") == 10
+
+
+def test_the_metrics_tell_what_happened(bench: Bench) -> None:
+    bench.write("c", 1, "a.jpg")
+    bench.write("r", 2, "b.jpg")
+    bench.write("c", 3, "gone.jpg")
+    bench.run()
+    text = bench.metrics.exposition()[0].decode()
+    for line in (
+        'pixtail_images_total{outcome="encoded"} 2.0',
+        'pixtail_images_total{outcome="failed"} 1.0',
+        "pixtail_freshness_seconds_count 1.0",
+        "pixtail_batch_images_sum 2.0",
+        "pixtail_bytes_fetched_total 2.0",
+        'pixtail_stage_seconds_count{stage="fetch"} 3.0',
+        'pixtail_stage_seconds_count{stage="decode"} 2.0',
+        'pixtail_dlq_open{reason="not_found"} 1.0',
+        'pixtail_dlq_open{reason="corrupt"} 0.0',
+        'pixtail_dlq_total{reason="not_found"} 1.0',
+        'pixtail_consumer_lag_records{partition="0"} 0.0',
+        "pixtail_points 2.0",
+        'pixtail_model_info{dimension="8",fingerprint="fa4e",name="fake"} 1.0',
+    ):
+        assert line in text.splitlines(), text
+
+
+STEPS = st.tuples(
+    st.sampled_from(["write", "crash", "run"]), st.integers(1, 3), st.sampled_from("cud"), st.sampled_from("abx")
+)
+
+
+@given(st.lists(STEPS, max_size=12))
+def test_whatever_is_written_and_wherever_it_crashes_the_index_ends_in_the_newest_state(
+    steps: list[tuple[str, int, str, str]],
+) -> None:
+    """x.jpg is no picture: its rows have a dead letter and no point."""
+    bench = Bench()
+    bench.pictures.files["x.jpg"] = b"bad"
+    rows: dict[int, tuple[str, int]] = {}
+    for action, number, op, name in steps:
+        if action == "write":
+            seq = bench.write(op, number, f"{name}.jpg")
+            rows.pop(number, None)
+            rows |= {} if op == "d" else {number: (f"{name}.jpg", seq)}
+        elif action == "crash":
+            bench.crash()
+        else:
+            bench.run()
+    bench.run()
+    assert bench.shows() == {n: (ref, seq) for n, (ref, seq) in rows.items() if ref != "x.jpg"}
+    assert bench.failing() == {b'{"id":%d}' % n: Reason.CORRUPT for n, (ref, _) in rows.items() if ref == "x.jpg"}
+
+
+def test_an_upsert_is_written_for_nothing_but_a_new_picture(bench: Bench) -> None:
+    bench.write("c", 1)
+    bench.run()
+    bench.write("u", 1, title="new")
+    bench.run()
+    assert [type(write) for write in bench.store.writes].count(Upsert) == 1
