@@ -109,8 +109,6 @@ class Worker:
 
     def run(self, stop: Stop) -> None:
         """Works until `stop`; finishes the window in hand, commits it, and leaves the group."""
-        model = (self._embedder.name, self._embedder.fingerprint, str(self._embedder.dimension))
-        self._metrics.model_info.labels(*model).set(1)
         loader = Loader(self._pictures, self._embedder, self._metrics)
         try:
             with suppress(Stopping):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from pixtail.core.errors import PixtailError
 from pixtail.core.lifecycle import DRAIN_LIMIT_S, Stop
@@ -19,7 +21,7 @@ def command(*words: str, config: Path | None) -> list[str]:
 
 
 class ListenerProcess:
-    """Runs `pixtail listen` beside this process, and drains it when this one stops.
+    """Runs `pixtail listen` beside this process, from entering the context until it is left. A `Service` that watches over it.
 
     The child is out of the terminal's process group, so that Ctrl-C reaches us alone and it is asked to stop once. It notices our own
     death, however sudden, by the end of its standard input (`--with-parent`).
@@ -31,19 +33,29 @@ class ListenerProcess:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, stop: Stop) -> None:
-        """Raises `PixtailError` with the child's exit status when it ends by itself."""
+    def __enter__(self) -> Self:
         words = command("listen", "--with-parent", config=self._config)
-        with subprocess.Popen(words, stdin=subprocess.PIPE, process_group=0) as process:
-            self._process = process
-            while not stop.wait(POLL_S):
-                if process.poll() is not None:
-                    raise _ended(process.returncode)
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, process_group=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with process:
             process.terminate()
             try:
                 process.wait(DRAIN_LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+    def run(self, stop: Stop) -> None:
+        """Raises `PixtailError` with the child's exit status when it ends by itself."""
+        while not stop.wait(POLL_S):
+            if self._process is not None and (status := self._process.poll()) is not None:
+                raise _ended(status)
 
     def ready(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -27,6 +27,8 @@ def search(
     data = _read(image) if image else None
 
     def from_store(store: VectorStore) -> list[dict[str, Any]]:
+        if store.dimension() is None:  # opens the store, before the model takes its time to load
+            return []
         embedder = wiring.embedder(settings)
         vectors = embedder.encode_texts([text or ""]) if data is None else embedder.encode([embedder.decode(data)])
         return [_hit(hit) for hit in store.search(vectors[0], limit=limit, min_score=min_score)]

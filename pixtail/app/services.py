@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pixtail.app.child import ListenerProcess, stop_with_parent
 from pixtail.app.health import HealthService
 from pixtail.app.pipeline import PipelineWatch
-from pixtail.app.wiring import Station, needs, not_ready, station
+from pixtail.app.wiring import Station, needs, not_ready, opened_store, station
 from pixtail.bus.consumer import ChangeConsumer
 from pixtail.bus.dead_letters import DeadLetters
 from pixtail.bus.inspection import describe_broker, lane_group
@@ -39,33 +39,39 @@ def listen(settings: Settings, with_parent: bool) -> None:
 
 def encode(settings: Settings) -> None:
     """The worker and its health page, until a signal."""
-    stop = _stop()
+    stop, metrics = _stop(), Metrics()
     describe_broker(settings.kafka)
-    with station(settings) as parts:
+    with opened_store(settings, metrics) as store, station(settings, store, metrics) as parts:
         worker = _worker(parts)
-        run_services([worker, _health(settings, parts.metrics, [worker])], stop)
+        run_services([worker, _health(settings, metrics, [worker])], stop)
 
 
 def serve(settings: Settings) -> None:
-    """The API and the console, until a signal."""
-    stop = _stop()
-    with station(settings, api_address=_api_address(settings)) as parts:
+    """The API and the console, until a signal. Searching needs no Kafka: it may be away."""
+    stop, metrics = _stop(), Metrics()
+    with opened_store(settings, metrics, _api_address(settings)) as store, station(settings, store, metrics) as parts:
         watch = PipelineWatch(settings)
         run_services([watch, _api(parts, watch, [])], stop)
 
 
 def run(settings: Settings, config: Path | None) -> None:
-    """Everything on one machine, until a signal: the listener as a child process, worker and API in this one."""
+    """Everything on one machine, until a signal: the listener as a child process, worker and API in this one.
+
+    The listener starts once the store is ours, not before: a second `run` by mistake must not fence the first one's listener. It reads
+    the snapshot while the model is loading.
+    """
     with needs("listen"):
         from ingest import preflight
-    stop = _stop()
+    stop, metrics = _stop(), Metrics()
     preflight.require(settings)
     describe_broker(settings.kafka)
-    with station(settings, api_address=_api_address(settings)) as parts:
-        listener, worker, watch = ListenerProcess(config), _worker(parts), PipelineWatch(settings)
-        api = _api(parts, watch, [listener, worker])
-        api.bind()  # a port that is taken is said before anything starts
-        run_services([listener, worker, watch, api], stop)
+    with (
+        opened_store(settings, metrics, _api_address(settings)) as store,
+        ListenerProcess(config) as listener,
+        station(settings, store, metrics) as parts,
+    ):
+        worker, watch = _worker(parts), PipelineWatch(settings)
+        run_services([listener, worker, watch, _api(parts, watch, [listener, worker])], stop)
 
 
 def _stop() -> Stop:

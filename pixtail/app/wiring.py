@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from pixtail.core.errors import UsageError
@@ -45,19 +45,22 @@ class Station:
 
 
 @contextmanager
-def station(settings: Settings, api_address: str | None = None) -> Iterator[Station]:
-    """Opened and prepared; closed at the end. Raises `StoreBusy`, `ModelError`, `DimensionMismatch`, `ServerUnreachable`."""
+def opened_store(settings: Settings, metrics: Metrics, api_address: str | None = None) -> Iterator[VectorStore]:
+    """The store, proved to work; closed at the end. Raises `StoreBusy`, `StoreUnreachable`, `SettingError`."""
+    with needs("encode"):
+        from sink.open import open_store
+    with closing(open_store(settings, metrics=metrics, api_address=api_address)) as store:
+        store.check()
+        yield store
+
+
+@contextmanager
+def station(settings: Settings, store: VectorStore, metrics: Metrics) -> Iterator[Station]:
+    """With the model loaded and the store prepared for it. Raises `ModelError`, `DimensionMismatch`, `StoreUnreachable`."""
     with needs("encode"):
         from encoder.pictures import Pictures
-        from sink.open import open_store
-    metrics = Metrics()
-    store = open_store(settings, metrics=metrics, api_address=api_address)
-    pictures = Pictures(settings.pictures)
-    try:
-        store.check()
-        model = embedder(settings)
-        store.prepare(model.dimension, model.fingerprint)
+    model = embedder(settings)
+    store.prepare(model.dimension, model.fingerprint)
+    metrics.model_info.labels(model.name, model.fingerprint, str(model.dimension)).set(1)
+    with closing(Pictures(settings.pictures)) as pictures:
         yield Station(settings, store, model, pictures, metrics)
-    finally:
-        pictures.close()
-        store.close()

@@ -109,5 +109,11 @@ def test_every_panel_and_rule_is_answered_by_a_prometheus_that_scrapes_the_demo(
         assert wait(lambda: dashboard.panels_without_data(prometheus.url) <= SILENT), (
             f"no data in {dashboard.panels_without_data(prometheus.url) - SILENT}"
         )
-        (points,) = dashboard.query(prometheus.url, "max(pixtail_points)")
-        assert int(float(points["value"][1])) == demo.points()
+        assert wait(lambda: shown_points(prometheus.url) == demo.points()), (
+            f"the dashboard shows {shown_points(prometheus.url)} points, the API {demo.points()}"
+        )
+
+
+def shown_points(prometheus_url: str) -> int:
+    (points,) = dashboard.query(prometheus_url, "max(pixtail_points)")
+    return int(float(points["value"][1]))

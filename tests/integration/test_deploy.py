@@ -59,7 +59,7 @@ def granted(database: SqlServer, unique: str) -> Iterator[SqlServer]:
 def test_the_grants_let_the_listener_read_the_table_and_find_the_end_of_the_binlog(
     granted: SqlServer, unique: str
 ) -> None:
-    granted.execute(f"INSERT INTO {unique}.images (title, file_path) VALUES ('a', 'a.jpg')")  # noqa: S608
+    granted.execute(f"INSERT INTO {unique}.images (title, file_path) VALUES ('a', 'a.jpg')")
     with granted.connect(unique, user=unique, password="secret") as connection, connection.cursor() as cursor:
         cursor.execute("SELECT title, file_path FROM images")
         assert cursor.fetchall() == (("a", "a.jpg"),)

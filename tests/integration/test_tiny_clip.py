@@ -19,6 +19,7 @@ from pixtail.core import settings
 from pixtail.core.ports import Embedder
 
 FOLDER_LIMIT_BYTES = 7_000_000
+BATCH = 32
 
 
 class ProductClip(NamedTuple):
@@ -27,7 +28,8 @@ class ProductClip(NamedTuple):
     embedder: Embedder
 
     def embed_images(self, pictures: list[Image.Image]) -> NDArray[np.float32]:
-        return self.embedder.encode([self.embedder.decode(_file(picture)) for picture in pictures])
+        decoded = [self.embedder.decode(_file(picture)) for picture in pictures]
+        return np.vstack([self.embedder.encode(decoded[i : i + BATCH]) for i in range(0, len(decoded), BATCH)])
 
     def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         return self.embedder.encode_texts(texts)

@@ -432,7 +432,6 @@ def test_the_metrics_tell_what_happened(bench: Bench) -> None:
         'pixtail_dlq_total{reason="not_found"} 1.0',
         'pixtail_consumer_lag_records{partition="0"} 0.0',
         "pixtail_points 2.0",
-        'pixtail_model_info{dimension="8",fingerprint="fa4e",name="fake"} 1.0',
     ):
         assert line in text.splitlines(), text
 

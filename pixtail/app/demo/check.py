@@ -83,7 +83,7 @@ class Checks:
 
     def image_search(self) -> str:
         hit = self._api.search("a bus", limit=1)[0]
-        data = (self._stack.places.pictures / hit["payload"]["file_path"]).read_bytes()
+        data = (self._stack.pictures / hit["payload"]["file_path"]).read_bytes()
         best = self._api.search_image(data)[0]
         self._expect(
             best["id"] == hit["id"] and best["score"] > 0.999, f"the picture of {hit['id']} found {best['id']}"
@@ -109,7 +109,7 @@ class Checks:
         sample = self._sample(Subject("bicycle", "yellow", "beach"), 2)
         self._database.execute("UPDATE images SET file_path = %s WHERE id = %s", (sample.file_path, self._id))
         seconds = self._wait(lambda: self._payload("file_path") == sample.file_path, "the new picture")
-        data = (self._stack.places.pictures / sample.file_path).read_bytes()
+        data = (self._stack.pictures / sample.file_path).read_bytes()
         best = self._api.search_image(data, limit=1)[0]
         self._expect(best["id"] == self._id and best["score"] > 0.999, f"the new picture finds {best['id']}")
         return f"after {_ms(seconds)}"
@@ -128,7 +128,7 @@ class Checks:
         return f"after {_ms(seconds)}"
 
     def bad_picture(self) -> str:
-        path = self._stack.places.pictures / "notes.jpg"
+        path = self._stack.pictures / "notes.jpg"
         path.write_text("This is a text file that calls itself a picture.")
         good = self._sample(Subject("truck", "green", "desert"), 3)
         bad = Sample("no picture", "", path.name, "truck", 1, 1)
@@ -149,14 +149,12 @@ class Checks:
         return f"after {_ms(seconds)}"
 
     def stream(self) -> str:
-        samples = list(
-            make_samples(self._stack.places.pictures, STREAM_RATE_PER_S * STREAM_SECONDS, NEW_PICTURES + 100)
-        )
+        samples = list(make_samples(self._stack.pictures, STREAM_RATE_PER_S * STREAM_SECONDS, NEW_PICTURES + 100))
         self.freshness = measure(self._stack.places, samples, STREAM_RATE_PER_S)
         return f"{self.freshness.rows} rows, p50 {_ms(self.freshness.p50_s)}, p99 {_ms(self.freshness.p99_s)}"
 
     def _sample(self, subject: Subject, number: int) -> Sample:
-        return make_sample(self._stack.places.pictures, subject, NEW_PICTURES + number)
+        return make_sample(self._stack.pictures, subject, NEW_PICTURES + number)
 
     def _encoded(self) -> float:
         return self._api.metric("pixtail_images_total", outcome="encoded")

@@ -6,33 +6,21 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from encoder.tiny_clip.captions import Subject
 from pixtail.app.demo.check import Checks, Result
 from pixtail.app.demo.client import ApiClient
 from pixtail.app.demo.database import Database
-from pixtail.app.demo.samples import Sample, make_sample, make_samples
+from pixtail.app.demo.samples import make_sample
 from pixtail.app.demo.stack import DatabaseKind, Stack
+from pixtail.app.demo.starting import ROWS, Start, Timings
 
-ROWS_BEFORE, ROWS_WHILE = 160, 80
-START_LIMIT_S = 120.0
 TO_TRY = 800_001
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds from the command's start."""
-
-    servers: float
-    first_searchable: float
-    all_searchable: float
 
 
 def demo(database: DatabaseKind, for_s: float | None, check: bool, as_json: bool) -> int:
@@ -42,7 +30,7 @@ def demo(database: DatabaseKind, for_s: float | None, check: bool, as_json: bool
         signal.signal(number, signal.default_int_handler)
     with Stack(database) as stack:
         try:
-            timings = _start(stack, console)
+            timings = Start(stack, console).run()
             if check:
                 return _check(stack, timings, console, as_json)
             _say_what_to_try(stack, timings, console)
@@ -54,77 +42,10 @@ def demo(database: DatabaseKind, for_s: float | None, check: bool, as_json: bool
         return 0
 
 
-def _start(stack: Stack, console: Console) -> Timings:
-    """Servers, pictures, rows before and while the pipeline runs. Returns when all of them are searchable."""
-    began = time.monotonic()
-    total = ROWS_BEFORE + ROWS_WHILE
-    with _progress(console) as progress:
-        servers = progress.add_task("starting database and Kafka", total=None)
-        places = stack.start_servers()
-        progress.update(servers, description="database and Kafka are up", total=1, completed=1)
-        servers_s = time.monotonic() - began
-
-        rows = progress.add_task("drawing pictures, inserting rows", total=total)
-        searchable = progress.add_task("starting the pipeline", total=total)
-        with Database(places.address) as db:
-            db.create()
-            samples = make_samples(places.pictures, total)
-            db.insert(progress.track((next(samples) for _ in range(ROWS_BEFORE)), task_id=rows, total=total))
-            stack.start_pipeline()
-            first_s = _insert_while_it_starts(stack, db, samples, progress, rows, searchable, began)
-        with ApiClient(places.api) as api:
-            stack.wait(lambda: _shown(progress, searchable, api) >= total, START_LIMIT_S, f"{total} points")
-    return Timings(servers_s, first_s, time.monotonic() - began)
-
-
-def _insert_while_it_starts(
-    stack: Stack,
-    db: Database,
-    samples: Iterator[Sample],
-    progress: Progress,
-    rows: TaskID,
-    searchable: TaskID,
-    began: float,
-) -> float:
-    """Inserts the remaining rows one by one, as the app would; returns when the first picture was searchable."""
-    with ApiClient(stack.places.api) as api:
-        stack.wait(api.is_ready, START_LIMIT_S, "the pipeline to be ready")
-        progress.update(searchable, description="searchable")
-        first_s = 0.0
-        for sample in samples:
-            db.insert_one(sample)
-            progress.advance(rows)
-            if not first_s and _shown(progress, searchable, api):
-                first_s = time.monotonic() - began
-        if not first_s:
-            stack.wait(lambda: _shown(progress, searchable, api) > 0, START_LIMIT_S, "the first point")
-            first_s = time.monotonic() - began
-    return first_s
-
-
-def _shown(progress: Progress, task: TaskID, api: ApiClient) -> int:
-    points = api.points()
-    progress.update(task, completed=points)
-    return points
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        yield progress
-
-
 def _check(stack: Stack, timings: Timings, console: Console, as_json: bool) -> int:
     with Database(stack.places.address) as db, ApiClient(stack.places.api) as api:
         db.use()
-        checks = Checks(stack, db, api, ROWS_BEFORE + ROWS_WHILE)
+        checks = Checks(stack, db, api, ROWS)
         results = _tell(checks.run(), console)
     console.print(_report(checks, timings))
     if as_json:
@@ -146,7 +67,7 @@ def _report(checks: Checks, timings: Timings) -> Table:
     table = Table("measured", "time")
     table.add_row("start → database and Kafka up", f"{timings.servers:.1f} s")
     table.add_row("start → first picture searchable", f"{timings.first_searchable:.1f} s")
-    table.add_row(f"start → all {ROWS_BEFORE + ROWS_WHILE} searchable", f"{timings.all_searchable:.1f} s")
+    table.add_row(f"start → all {ROWS} searchable", f"{timings.all_searchable:.1f} s")
     if checks.freshness:
         for name, seconds in (("p50", checks.freshness.p50_s), ("p99", checks.freshness.p99_s)):
             table.add_row(f"commit → searchable, {name}", f"{seconds * 1000:.0f} ms")
@@ -165,10 +86,10 @@ def _as_json(results: list[Result], checks: Checks, timings: Timings) -> str:
 
 def _say_what_to_try(stack: Stack, timings: Timings, console: Console) -> None:
     places = stack.places
-    sample = make_sample(places.pictures, Subject("bus", "purple", "snow"), TO_TRY)
+    sample = make_sample(stack.pictures, Subject("bus", "purple", "snow"), TO_TRY)
     address = places.address
     console.print(
-        f"\n[bold green]{ROWS_BEFORE + ROWS_WHILE} pictures are searchable[/] after {timings.all_searchable:.0f} s.\n"
+        f"\n[bold green]{ROWS} pictures are searchable[/] after {timings.all_searchable:.0f} s.\n"
         f"\n[bold]Look[/]      {places.api}   (the console; the API is described at {places.api}/docs)"
         f"\n[bold]Search[/]    pixtail search 'red bus in the city' --config {places.config}"
         f"\n          pixtail search 白色公交车 --config {places.config}"

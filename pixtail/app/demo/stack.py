@@ -79,9 +79,12 @@ class Stack:
         self._database = database
         self._exit = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
         self._places: Places | None = None
 
     def __enter__(self) -> Self:
+        self._folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="pixtail-demo-"))).resolve()
+        self.pictures.mkdir()
         return self
 
     def __exit__(
@@ -90,29 +93,36 @@ class Stack:
         self._exit.close()
 
     @property
+    def folder(self) -> Path:
+        assert self._folder is not None, "used as a context manager"
+        return self._folder
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
     def places(self) -> Places:
         assert self._places is not None, "start_servers comes first"
         return self._places
 
     def start_servers(self) -> Places:
         """Starts the database and Kafka side by side; returns when both answer."""
-        folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="pixtail-demo-"))).resolve()
         kind = choose_database(self._database)
-        database = self._closing((MysqlServer if kind == "mysql" else MariadbServer)(folder / kind))
-        kafka = self._closing(KafkaServer(folder / "kafka"))
+        database = self._closing((MysqlServer if kind == "mysql" else MariadbServer)(self.folder / kind))
+        kafka = self._closing(KafkaServer(self.folder / "kafka"))
         servers: list[ServerProcess] = [database, kafka]
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda server: server.start(), servers))
         url = database.url(DATABASE)
         self._places = Places(
-            folder=folder,
+            folder=self.folder,
             address=parse_mysql_url(url),
             mysql_url=url,
             kafka=kafka.bootstrap,
             api=f"http://127.0.0.1:{free_port()}",
             listener_metrics=f"http://127.0.0.1:{free_port()}",
         )
-        self._places.pictures.mkdir()
         self._places.config.write_text(_config(self._places))
         return self._places
 

@@ -1,0 +1,207 @@
+"""The binlog stream's packets: what becomes of each event, and that none is skipped unknowingly."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+
+import pytest
+
+from ingest import events
+from ingest.events import EventType
+from ingest.gtid import DomainPositions, GtidSet
+from ingest.position import Position
+from ingest.transactions import Altered, Committed, Followed, Part, Rows, Transactions, Truncated
+from pixtail.core.errors import SourceError, UndecodableEvent
+
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+FILE = "binlog.000001"
+NOW_MS = 2_000_000_000_000
+HEADER_S = 1_700_000_000
+TABLE_ID = (77).to_bytes(6, "little")
+# Two columns: id INT UNSIGNED, name VARCHAR(20) of collation 45.
+SHAPE = bytes([2, 3, 15, 2, 20, 0, 0, 1, 1, 0x80, 2, 1, 45, 4, 8, 2]) + b"id" + bytes([4]) + b"name"
+
+
+def packet(kind: int, body: bytes = b"", *, at_s: int = HEADER_S, end: int = 500) -> bytes:
+    return b"\0" + struct.pack("<IBIIIH", at_s, kind, 1, 19 + len(body), end, 0) + body
+
+
+def statement(text: str, database: str = "shop") -> bytes:
+    name = database.encode()
+    return packet(EventType.QUERY, struct.pack("<IIBHH", 1, 0, len(name), 0, 0) + name + b"\0" + text.encode())
+
+
+def table_map(table: str = "images", shape: bytes = SHAPE) -> bytes:
+    return packet(
+        EventType.TABLE_MAP,
+        TABLE_ID + bytes(2) + bytes([4]) + b"shop" + bytes([0, len(table)]) + table.encode() + b"\0" + shape,
+    )
+
+
+def row(number: int, name: str) -> bytes:
+    text = name.encode()
+    return b"\0" + number.to_bytes(4, "little") + bytes([len(text)]) + text
+
+
+def insert(*images: bytes, present: int = 0b11) -> bytes:
+    return packet(EventType.WRITE_ROWS, TABLE_ID + struct.pack("<HH", 1, 2) + bytes([2, present]) + b"".join(images))
+
+
+def mysql_gtid(number: int, commit_us: int) -> bytes:
+    sid = uuid.UUID(UUID).bytes
+    body = b"\1" + sid + number.to_bytes(8, "little") + b"\2" + bytes(16) + commit_us.to_bytes(7, "little")
+    return packet(EventType.GTID, body)
+
+
+def mariadb_gtid(number: int, *, standalone: bool = False) -> bytes:
+    return packet(EventType.MARIADB_GTID, struct.pack("<QIB", number, 0, int(standalone)))
+
+
+XID = packet(EventType.XID, bytes(8))
+
+
+def mysql(json: frozenset[str] = frozenset()) -> Transactions:
+    followed = Followed("shop", "images", False, {45: "utf8mb4"}, json)
+    return Transactions(followed, Position(f"{UUID}:1-4", FILE, 4), GtidSet(f"{UUID}:1-4"))
+
+
+def mariadb() -> Transactions:
+    followed = Followed("shop", "images", True, {45: "utf8mb4"})
+    return Transactions(followed, Position("0-1-4", FILE, 4), DomainPositions("0-1-4"))
+
+
+def feed(reader: Transactions, *packets: bytes) -> list[Part]:
+    return [part for one in packets for part in reader.feed(one, NOW_MS)]
+
+
+def test_each_event_type_stands_in_exactly_one_table() -> None:
+    tables = [set(events.KNOWN), set(events.HARMLESS), set(events.UNDECODABLE), set(events.UNDECODABLE_ROWS)]
+    assert sum(map(len, tables)) == len(set.union(*tables))
+
+
+def test_a_transaction_brings_its_rows_and_then_its_position() -> None:
+    parts = feed(
+        mysql(),
+        mysql_gtid(5, 1_800_000_000_123_456),
+        statement("BEGIN"),
+        table_map(),
+        insert(row(1, "a"), row(2, "ü")),
+        XID,
+    )
+    rows, committed = parts
+    assert isinstance(rows, Rows)
+    assert rows.changes == [(None, {"id": 1, "name": "a"}), (None, {"id": 2, "name": "ü"})]
+    assert rows.transaction.gtid == f"{UUID}:5"
+    assert rows.transaction.commit_ms == 1_800_000_000_123
+    assert committed == Committed(Position(f"{UUID}:1-5", FILE, 500), 1_800_000_000_123)
+
+
+def test_without_its_own_commit_time_a_transaction_has_the_headers() -> None:
+    (committed,) = feed(mariadb(), mariadb_gtid(5), XID)
+    assert committed == Committed(Position("0-1-5", FILE, 500), HEADER_S * 1000 + 999)
+
+
+def test_other_tables_move_the_position_only() -> None:
+    parts = feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), table_map("other", b"\xff"), insert(b"torn"), XID)
+    assert [type(part) for part in parts] == [Committed]
+
+
+def test_statements_outside_a_transaction_are_transactions() -> None:
+    reader = mysql()
+    parts = feed(
+        reader, mysql_gtid(5, 1), statement("CREATE TABLE x (id INT)"), mysql_gtid(6, 1), statement("TRUNCATE images")
+    )
+    assert [type(part) for part in parts] == [Committed, Truncated, Committed]
+    parts = feed(reader, mysql_gtid(7, 1), statement("ALTER TABLE images ADD x INT"))
+    assert [type(part) for part in parts] == [Committed, Altered]
+
+
+def test_a_statement_inside_a_transaction_does_not_end_it() -> None:
+    parts = feed(
+        mariadb(), mariadb_gtid(5), statement("SAVEPOINT a"), table_map(), insert(row(1, "a")), statement("COMMIT")
+    )
+    assert [type(part) for part in parts] == [Rows, Committed]
+    parts = feed(mariadb(), mariadb_gtid(5, standalone=True), statement("CREATE TABLE y (id INT)"))
+    assert [type(part) for part in parts] == [Committed]
+
+
+def test_a_rotation_moves_the_file_and_only_a_real_one_the_position() -> None:
+    body = (4).to_bytes(8, "little") + b"binlog.000002"
+    assert feed(mysql(), packet(EventType.ROTATE, body, at_s=0)) == []
+    (committed,) = feed(mysql(), packet(EventType.ROTATE, body))
+    assert isinstance(committed, Committed)
+    assert committed.position == Position(f"{UUID}:1-4", "binlog.000002", 4)
+
+
+def test_checksums_are_cut_off_once_the_format_description_announces_them() -> None:
+    reader = mysql()
+    assert feed(reader, packet(EventType.FORMAT_DESCRIPTION, bytes(80) + b"\1" + bytes(4))) == []
+    (committed,) = feed(reader, statement("CREATE TABLE x (id INT)") + b"\xde\xad\xbe\xef")
+    assert isinstance(committed, Committed)
+    with pytest.raises(SourceError):
+        feed(reader, statement("DROP TABLE images") + b"\xde\xad\xbe\xef")
+
+
+@pytest.mark.parametrize("kind", sorted(events.HARMLESS))
+def test_a_harmless_event_brings_nothing(kind: int) -> None:
+    assert feed(mysql(), packet(kind, b"whatever")) == []
+
+
+@pytest.mark.parametrize("kind", [*events.UNDECODABLE, 0, 99, 200])
+def test_an_event_that_cannot_be_looked_into_stops_the_listener(kind: int) -> None:
+    with pytest.raises(UndecodableEvent, match=rf"\(type {kind}\) at {FILE}:"):
+        feed(mysql(), packet(kind, b"whatever"))
+
+
+@pytest.mark.parametrize("kind", events.UNDECODABLE_ROWS)
+def test_undecodable_rows_stop_it_if_they_are_of_its_table(kind: int) -> None:
+    rows = packet(kind, TABLE_ID + b"compressed")
+    assert feed(mysql(), table_map("other"), rows) == []
+    with pytest.raises(UndecodableEvent, match=f"type {kind}") as caught:
+        feed(mysql(), table_map(), rows)
+    assert "SET GLOBAL" in caught.value.remedy
+
+
+def test_rows_without_their_table_map_stop_it() -> None:
+    with pytest.raises(UndecodableEvent, match="TABLE_MAP"):
+        feed(mysql(), statement("BEGIN"), insert(row(1, "a")))
+
+
+def test_a_partial_row_image_stops_it() -> None:
+    with pytest.raises(UndecodableEvent, match="incomplete"):
+        feed(mysql(), table_map(), insert(b"\0" + bytes(4), present=0b01))
+
+
+def test_a_table_map_without_names_stops_it() -> None:
+    with pytest.raises(UndecodableEvent) as caught:
+        feed(mysql(), table_map(shape=SHAPE[:11]))
+    assert "binlog_row_metadata" in caught.value.remedy
+
+
+def test_an_unreadable_value_is_named_by_its_column_and_never_shown() -> None:
+    torn = b"\0" + bytes(4) + bytes([2]) + b"\xff\xfe"
+    with pytest.raises(UndecodableEvent, match="column name") as caught:
+        feed(mysql(), table_map(), insert(torn))
+    assert "\\xff" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "end", [statement("ROLLBACK"), statement("ROLLBACK TO `a`"), packet(EventType.XA_PREPARE, bytes(13))]
+)
+def test_rows_that_may_not_be_committed_stop_it(end: bytes) -> None:
+    with pytest.raises(UndecodableEvent):
+        feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), table_map(), insert(row(1, "a")), end)
+    parts = feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), end, XID)
+    assert [type(part) for part in parts] == [Committed] * len(parts)
+
+
+def test_an_xa_transaction_that_commits_in_one_phase_is_one() -> None:
+    end = packet(EventType.XA_PREPARE, b"\1" + bytes(12))
+    parts = feed(mysql(), mysql_gtid(5, 1), statement("XA START 'x'"), table_map(), insert(row(1, "a")), end)
+    assert [type(part) for part in parts] == [Rows, Committed]
+
+
+def test_a_reused_table_id_means_the_table_that_was_mapped_last() -> None:
+    parts = feed(mysql(), table_map(), insert(row(1, "a")), XID, table_map("other", b"\xff"), insert(b"torn"), XID)
+    assert [type(part) for part in parts] == [Rows, Committed, Committed]
