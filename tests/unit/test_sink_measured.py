@@ -45,7 +45,7 @@ def test_failures_are_counted_by_kind_and_pass_through() -> None:
         with pytest.raises(StoreUnreachable, match="away"):
             store.count()
     assert sample(metrics, "pixtail_store_errors_total", kind="store_unreachable") == 2
-    assert sample(metrics, "pixtail_store_seconds_count", operation="count") is None
+    assert sample(metrics, "pixtail_store_seconds_count", operation="count") == 0
 
 
 def test_kinds_are_named_after_the_errors() -> None:
