@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -62,8 +63,9 @@ class ListenerProcess:
 
 
 def _ended(status: int) -> PixtailError:
-    error = PixtailError(f"the listener ended with status {status}", "Its last words stand above")
-    error.exit_status = status if status > 0 else 1
+    how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+    error = PixtailError(f"the listener ended {how}", "Its last words stand above")
+    error.exit_status = max(status, 1)
     return error
 
 
