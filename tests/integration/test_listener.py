@@ -99,7 +99,7 @@ def test_a_change_carries_both_images_and_where_it_was_read(source: Source) -> N
     assert change.source.file.startswith("binlog.")
     assert change.source.gtid
     assert 0 <= change.ts_ms - change.source.ts_ms < 5000
-    assert change.ts_ms == change.seq >> 10
+    assert 0 <= (change.seq >> 10) - change.ts_ms < 1000
     assert listening.counted(Op.READ) == 3
     assert listening.counted(Op.UPDATE) == 1
 
@@ -157,7 +157,8 @@ def test_columns_may_come_and_go_while_it_runs(source: Source) -> None:
     assert change.after == {"id": 4, "file_path": "x", "added": {"a": 1}}
 
 
-def test_the_position_moves_with_other_tables_too(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_position_moves_with_other_tables_too(quick_source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = quick_source
     monkeypatch.setattr(listener_module, "SAVE_S", 0.05)
     source.sql("CREATE TABLE other (id INT PRIMARY KEY)")
     with source.listening() as listening:
@@ -176,7 +177,8 @@ def test_the_position_moves_with_other_tables_too(source: Source, monkeypatch: p
         ("SET SESSION binlog_format = STATEMENT; UPDATE images SET n = 1", "STATEMENT"),
     ],
 )
-def test_what_takes_rows_away_unseen_stops_it(source: Source, statement: str, named: str) -> None:
+def test_what_takes_rows_away_unseen_stops_it(quick_source: Source, statement: str, named: str) -> None:
+    source = quick_source
     listening = Listening(source.settings)
     listening.start()
     listening.wait_until_ready()

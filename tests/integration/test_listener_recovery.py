@@ -31,7 +31,9 @@ def crash(source: Source, after: int, *, committed: bool, **options: int) -> Non
     assert isinstance(failure, Crash), failure
 
 
-@pytest.mark.parametrize("committed", [False, True], ids=["before-commit", "after-commit"])
+@pytest.mark.parametrize(
+    ("database", "committed"), [("mysql", True), ("mysql", False), ("mariadb", True)], indirect=["database"]
+)
 def test_a_giant_transaction_cut_by_a_crash_goes_on_at_its_next_row(source: Source, committed: bool) -> None:
     with source.listening():
         wait_for(source.saved, "a saved state")
@@ -78,17 +80,17 @@ def test_a_snapshot_cut_by_a_crash_goes_on_behind_its_last_chunk_and_the_stream_
 
 
 def test_text_keys_are_read_in_the_servers_order_over_a_restart(
-    database: SqlServer, kafka: KafkaServer, unique: str
+    mysql: SqlServer, kafka: KafkaServer, unique: str
 ) -> None:
-    source = Source(database, kafka, unique)
+    source = Source(mysql, kafka, unique)
     source.sql("CREATE TABLE images (id VARCHAR(20) PRIMARY KEY, file_path VARCHAR(20))")
     names = ["a", "B", "c'", "D\\", "é", "文", "z"]
-    with database.connect(unique, charset="utf8mb4") as connection, connection.cursor() as cursor:
+    with mysql.connect(unique, charset="utf8mb4") as connection, connection.cursor() as cursor:
         cursor.executemany("INSERT INTO images VALUES (%s, 'p')", [(name,) for name in names])
     crash(source, 2, committed=True, chunk_rows=2)
     with source.listening(chunk_rows=2):
         source.wait_for_entries(len(names))
-    ordered = [row[0] for row in database.query("SELECT id FROM images ORDER BY id", unique)]
+    ordered = [row[0] for row in mysql.query("SELECT id FROM images ORDER BY id", unique)]
     assert source.story() == [("r", name) for name in ordered]
 
 
