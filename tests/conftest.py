@@ -23,11 +23,6 @@ from pixtail.servers.sql import SqlServer
 S = TypeVar("S", bound=ServerProcess)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """kafka-python reads its schemas by functions that Python 3.11 and 3.12 call deprecated; it is not ours to mend."""
-    config.addinivalue_line("filterwarnings", "ignore:(open|read)_text is deprecated:DeprecationWarning")
-
-
 def absent(error: PartMissing) -> None:
     """Skips at home, fails in CI."""
     if os.environ.get("CI") == "true":

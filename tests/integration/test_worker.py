@@ -323,9 +323,6 @@ def own_kafka() -> Iterator[KafkaServer]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # kafka-python leaves sockets of a dead broker open
 def test_kafka_may_die_and_come_back_under_a_working_worker(
     own_kafka: KafkaServer, kafka: KafkaServer, unique: str, clip: ClipEmbedder, tmp_path: Path
 ) -> None:
