@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
+from playwright.sync_api import expect
 
+from pixtail.servers.parts import Part
 from pixtail.servers.prometheus import PrometheusServer
 from tests.acceptance.conftest import Demo
 from tests.support import dashboard
+from tests.support.browser import chromium
 
 ROWS = 240
 
@@ -66,12 +71,25 @@ def test_a_row_inserted_by_hand_fails_visibly_and_leaves_with_its_row(demo: Demo
         assert wait(lambda: not demo.pixtail("dlq", "list", "--json").json["dead_letters"])
 
 
-def wait(done: object, limit_s: float = 30) -> bool:
-    assert callable(done)
+def wait(done: Callable[[], Any], limit_s: float = 30) -> bool:
+    """True once `done` is; False when time runs out."""
     deadline = time.monotonic() + limit_s
     while not (answer := done()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return bool(answer)
+
+
+def test_the_console_shows_what_a_visitor_searches_for(
+    demo: Demo, needs: Callable[[Part], Path], tmp_path: Path
+) -> None:
+    with chromium(needs(Part.CHROMIUM)) as browser:
+        page = browser.new_page()
+        page.goto(f"{demo.api}/?q=红色公交车")
+        expect(page.locator(".card .category").first).to_have_text("bus")
+        pictures = page.locator(".card img")
+        expect(pictures.first).to_be_visible()
+        page.screenshot(path=tmp_path / "console.png")
+        assert pictures.first.evaluate("picture => picture.complete && picture.naturalWidth > 0"), "a broken picture"
 
 
 def connect(demo: Demo) -> pymysql.Connection[Any]:

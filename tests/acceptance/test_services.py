@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,8 +114,7 @@ def title(site: Site, key: int) -> str:
     return str(answer.json().get("payload", {}).get("title"))
 
 
-def wait_for(done: object, what: str, limit_s: float = 30) -> None:
-    assert callable(done)
+def wait_for(done: Callable[[], bool], what: str, limit_s: float = 30) -> None:
     deadline = time.monotonic() + limit_s
     while not done():
         assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"

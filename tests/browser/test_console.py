@@ -1,42 +1,24 @@
 """The console page in a real browser (Debian's chromium, driven by playwright)."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from pixtail.core.errors import StoreUnreachable
+from pixtail.servers.parts import Part
 from tests.api_world import World, png, serving
+from tests.support.browser import chromium
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="install playwright (pip install playwright)")
-Page = sync_api.Page
-expect = sync_api.expect
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 XSS = "<img src=x onerror=\"window.broken='title'\"><script>window.broken='script'</script>"
 
 
-@pytest.fixture(scope="module")  # no longer: playwright keeps an event loop running in the main thread
-def browser() -> Iterator[sync_api.Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None and os.environ.get("CI") == "true":
-        pytest.fail("chromium is missing: apt-get install chromium")
-    if chromium is None:
-        pytest.skip("chromium is missing: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+@pytest.fixture(scope="module")  # no longer: see `chromium`
+def browser(needs: Callable[[Part], Path]) -> Iterator[Browser]:
+    with chromium(needs(Part.CHROMIUM)) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -56,7 +38,7 @@ def url(world: World) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: sync_api.Browser, url: str) -> Iterator[Page]:
+def page(browser: Browser, url: str) -> Iterator[Page]:
     """A page that fails its test if a script throws, or if the browser had to block something."""
     context = browser.new_context(base_url=url)
     page = context.new_page()
@@ -225,7 +207,7 @@ def test_a_store_that_is_down_is_said_with_the_remedy_and_can_be_tried_again(pag
     expect(page.locator(".card")).to_have_count(4)
 
 
-def test_an_empty_index_and_a_filter_without_match_are_told_apart(browser: sync_api.Browser, page: Page) -> None:
+def test_an_empty_index_and_a_filter_without_match_are_told_apart(browser: Browser, page: Page) -> None:
     page.goto("/?q=red&category=zeppelin")
     expect(page.locator("#message-title")).to_have_text("Nothing found")
     with serving(World()) as empty:
@@ -267,7 +249,7 @@ def test_a_key_that_javascript_cannot_count_to_keeps_its_digits(page: Page, worl
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(browser: sync_api.Browser, url: str, scheme: str, tmp_path: Path) -> None:
+def test_it_fits_a_phone(browser: Browser, url: str, scheme: str, tmp_path: Path) -> None:
     context = browser.new_context(base_url=url, color_scheme=scheme, viewport={"width": 360, "height": 700})
     page = context.new_page()
     page.goto("/?q=red")
