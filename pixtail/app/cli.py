@@ -123,19 +123,16 @@ def search(
 @app.command()
 def doctor(config: Config = None, as_json: Json = False) -> None:
     """Checks everything before it starts; each failed check says what mends it."""
-    from pixtail.app.doctor import examine, print_check
+    from pixtail.app.doctor import examine, print_check, summary
 
     console, found = Console(), []
     for check in examine(load(config)):
         found.append(check)
         if not as_json:
             print_check(check, console)
-    failed = sum(not check.ok for check in found)
-    if as_json:
-        _json({"ok": not failed, "checks": found})
-    else:
-        console.print(f"{len(found)} checks, {failed} failed" if failed else f"{len(found)} checks, all well")
-    if failed:
+    well = all(check.ok for check in found)
+    _json({"ok": well, "checks": found}) if as_json else console.print(summary(found))
+    if not well:
         raise typer.Exit(1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from rich.console import Console
@@ -76,8 +76,17 @@ def _fit(stored: int | None, embedder: Embedder, settings: Settings) -> str:
 
 
 def print_check(check: Check, console: Console) -> None:
-    console.print(f"{'[green]✓[/]' if check.ok else '[red]✗[/]'} [bold]{check.name}[/]: ", end="")
-    console.print(check.detail, markup=False, highlight=False, soft_wrap=True)
+    mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.made else "[dim]–[/]"
+    console.print(f"{mark} [bold]{check.name}[/]: ", end="")
+    console.print(check.detail, markup=False, highlight=False, soft_wrap=True, style="" if check.made else "dim")
     if not check.ok and check.remedy:
         console.print("    → ", end="")
         console.print(check.remedy, markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(checks: Sequence[Check]) -> str:
+    failed = sum(not check.ok and check.made for check in checks)
+    not_made = sum(not check.made for check in checks)
+    if not failed and not not_made:
+        return f"{len(checks)} checks, all well"
+    return f"{len(checks)} checks, {failed} failed" + (f", {not_made} not made" if not_made else "")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pixtail.app import wiring
 from pixtail.app.asking import Request, ask
-from pixtail.core.errors import UsageError
+from pixtail.core.errors import PixtailError, UsageError
 from pixtail.core.points import Hit
 from pixtail.core.ports import VectorStore
 from pixtail.core.settings import Settings
@@ -27,8 +27,11 @@ def search(
     data = _read(image) if image else None
 
     def from_store(store: VectorStore) -> list[dict[str, Any]]:
-        if store.dimension() is None:  # opens the store, before the model takes its time to load
-            return []
+        if store.dimension() is None:  # looked at before the model takes its time to load
+            raise PixtailError(
+                f"there is no collection {settings.qdrant.collection} in {settings.qdrant.url or settings.qdrant.path} yet",
+                "Start `pixtail run`, or name the settings of the one that runs with --config",
+            )
         embedder = wiring.embedder(settings)
         vectors = embedder.encode_texts([text or ""]) if data is None else embedder.encode([embedder.decode(data)])
         return [_hit(hit) for hit in store.search(vectors[0], limit=limit, min_score=min_score)]

@@ -12,7 +12,8 @@ from pixtail.core.errors import PixtailError
 class Check:
     """`detail` says what was found; `remedy` is the statement or setting that mends it, ready to be pasted.
 
-    `status` is the exit status that the failure deserves: 3 a setting is wrong, 4 a server cannot be reached.
+    `status` is the exit status that the failure deserves: 3 a setting is wrong, 4 a server cannot be reached. `made` is False for a check
+    that could not be made since an earlier one failed; it is not `ok` either.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Check:
     detail: str
     remedy: str = ""
     status: int = 3
+    made: bool = True
 
 
 def attempt(name: str, look: Callable[[], str]) -> Check:
@@ -31,5 +33,5 @@ def attempt(name: str, look: Callable[[], str]) -> Check:
 
 
 def skipped(names: Iterable[str], because: str) -> Iterator[Check]:
-    """Checks that could not be made since an earlier one failed: they count as failed."""
-    return (Check(name, False, f"not checked: {because}") for name in names)
+    """Checks that could not be made since an earlier one failed."""
+    return (Check(name, False, f"not checked: {because}", made=False) for name in names)

@@ -10,6 +10,7 @@ import pytest
 from pixtail.app.demo.freshness import percentile
 from pixtail.app.demo.samples import make_samples
 from pixtail.app.demo.stack import Places, _config
+from pixtail.app.doctor import summary
 from pixtail.app.health import HealthService
 from pixtail.core.checks import Check, attempt, skipped
 from pixtail.core.errors import BusUnreachable
@@ -73,7 +74,14 @@ def test_a_check_keeps_problem_remedy_and_status_of_an_error() -> None:
 
     assert attempt("Kafka", fails) == Check("Kafka", False, "Kafka is away", "Start it", 4)
     assert attempt("fine", lambda: "found") == Check("fine", True, "found")
-    assert [check.ok for check in skipped(["a", "b"], "no database")] == [False, False]
+    assert [(check.ok, check.made) for check in skipped(["a", "b"], "no database")] == [(False, False)] * 2
+
+
+def test_doctors_last_line_counts_what_failed_and_what_could_not_be_looked_at() -> None:
+    well, bad = Check("a", True, ""), Check("b", False, "broken", "mend it")
+    assert summary([well, well]) == "2 checks, all well"
+    assert summary([well, bad]) == "2 checks, 1 failed"
+    assert summary([bad, *skipped(["c", "d"], "b failed")]) == "3 checks, 1 failed, 2 not made"
 
 
 def test_only_our_errors_become_checks() -> None:
