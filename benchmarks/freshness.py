@@ -24,7 +24,7 @@ from encoder.clip import load
 from encoder.pictures import Pictures
 from pixtail.app.demo.freshness import percentile
 from pixtail.app.demo.samples import make_samples
-from pixtail.core import settings
+from pixtail.core import logs, settings
 from pixtail.core.points import Sync, Upsert, now_text
 from sink.edge import EdgeStore
 
@@ -62,6 +62,7 @@ def product() -> tuple[dict[str, float], dict[str, float], float]:
 
 
 def main() -> None:
+    logs.configure(level="warning")
     with tempfile.TemporaryDirectory() as folder:
         direct = bound(Path(folder))
     freshness, timings, cpu_s = product()

@@ -73,7 +73,7 @@ class ChangeConsumer:
         with translated(self._kafka):
             batches = self._client().poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         self._polled.update({tp.partition: batch[-1].offset + 1 for tp, batch in batches.items()})
-        if not batches:
+        if not batches and self._polled == self._saved:
             self._pass_markers()
         return [_consumed(record) for batch in batches.values() for record in batch]
 
@@ -98,8 +98,7 @@ class ChangeConsumer:
         ahead = {
             tp.partition: position
             for tp in self._client().assignment()
-            if self._polled.get(tp.partition) == self._saved.get(tp.partition) is not None
-            and (position := self._client().position(tp, timeout_ms=0) or 0) > self._saved[tp.partition]
+            if (position := self._client().position(tp, timeout_ms=0) or 0) > self._saved.get(tp.partition, position)
         }
         if ahead and self.commit(ahead):
             self._polled.update(ahead)

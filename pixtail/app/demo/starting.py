@@ -16,7 +16,7 @@ from pixtail.app.demo.database import Database
 from pixtail.app.demo.samples import Sample, make_samples
 from pixtail.app.demo.stack import Stack
 
-ROWS_BEFORE, ROWS_WHILE = 160, 80
+ROWS_BEFORE, ROWS_WHILE = 120, 120
 ROWS = ROWS_BEFORE + ROWS_WHILE
 LIMIT_S = 120.0
 
