@@ -39,6 +39,7 @@ dlq = typer.Typer(help="The pictures that fail now.", no_args_is_help=True)
 app.add_typer(dlq, name="dlq")
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (default: pixtail.toml here).")]
+WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Stop when standard input ends.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -59,18 +60,15 @@ def main_options(
 
 
 @app.command()
-def run(config: Config = None) -> None:
+def run(config: Config = None, with_parent: WithParent = False) -> None:
     """Listener, worker and API on one machine."""
     from pixtail.app import services
 
-    services.run(load(config), config)
+    services.run(load(config), config, with_parent)
 
 
 @app.command()
-def listen(
-    config: Config = None,
-    with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
-) -> None:
+def listen(config: Config = None, with_parent: WithParent = False) -> None:
     """The binlog listener: MySQL to Kafka."""
     from pixtail.app import services
 

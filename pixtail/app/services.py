@@ -27,9 +27,7 @@ def listen(settings: Settings, with_parent: bool) -> None:
     with needs("listen"):
         from ingest import preflight
         from ingest.listener import Listener
-    stop = _stop()
-    if with_parent:
-        stop_with_parent(stop)
+    stop = _stop(with_parent)
     preflight.require(settings)
     describe_broker(settings.kafka)
     metrics = Metrics()
@@ -54,7 +52,7 @@ def serve(settings: Settings) -> None:
         run_services([watch, _api(parts, watch, [])], stop)
 
 
-def run(settings: Settings, config: Path | None) -> None:
+def run(settings: Settings, config: Path | None, with_parent: bool) -> None:
     """Everything on one machine, until a signal: the listener as a child process, worker and API in this one.
 
     The listener starts once the store is ours, not before: a second `run` by mistake must not fence the first one's listener. It reads
@@ -62,7 +60,7 @@ def run(settings: Settings, config: Path | None) -> None:
     """
     with needs("listen"):
         from ingest import preflight
-    stop, metrics = _stop(), Metrics()
+    stop, metrics = _stop(with_parent), Metrics()
     preflight.require(settings)
     describe_broker(settings.kafka)
     with (
@@ -74,9 +72,11 @@ def run(settings: Settings, config: Path | None) -> None:
         run_services([listener, worker, watch, _api(parts, watch, [listener, worker])], stop)
 
 
-def _stop() -> Stop:
+def _stop(with_parent: bool = False) -> Stop:
     stop = Stop()
     stop_on_signals(stop)
+    if with_parent:
+        stop_with_parent(stop)
     return stop
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.program import pixtail
+from tests.acceptance.program import Running, pixtail
 
 CHECKS = 11
 
@@ -26,6 +27,20 @@ def test_the_demos_check_passes_and_leaves_nothing_behind(database: str, tmp_pat
     assert report["timings_s"]["first_searchable"] > 0
     assert list(tmp_path.glob("pixtail-*")) == [], "the demo's folder is still there"
     assert processes_in(tmp_path) == ""
+
+
+@pytest.mark.timeout(120)
+def test_a_demo_that_is_killed_takes_everything_it_started_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with Running("demo", "--database", "mariadb", cwd=tmp_path) as running:
+        running.until(lambda: "pixtail.app listen" in processes_in(tmp_path), "the pipeline with its listener")
+        running.kill()
+    deadline = time.monotonic() + 40
+    while left := processes_in(tmp_path):
+        assert time.monotonic() < deadline, f"still there:\n{left}"
+        time.sleep(0.1)
 
 
 def processes_in(folder: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from pixtail.app.demo.freshness import percentile
 from pixtail.app.demo.samples import make_samples
-from pixtail.app.demo.stack import Places, _config
+from pixtail.app.demo.stack import Places, _config, _without_settings
 from pixtail.app.doctor import summary
 from pixtail.app.health import HealthService
 from pixtail.core.checks import Check, attempt, skipped
@@ -45,6 +45,16 @@ def test_the_demos_settings_file_is_valid(tmp_path: Path, monkeypatch: pytest.Mo
     settings = load(places.config)
     assert (settings.source, settings.api.port, settings.metrics.port) == ("app.images", 18080, 19108)
     assert settings.model.name == "tiny-clip"
+
+
+def test_the_users_settings_do_not_reach_the_demo() -> None:
+    environ = {
+        "PATH": "/bin",
+        "QDRANT_URL": "http://mine",
+        "PIXTAIL_MYSQL__URL": "mysql://mine",
+        "PIXTAIL_PARTS": "/parts",
+    }
+    assert _without_settings(environ) == {"PATH": "/bin", "PIXTAIL_PARTS": "/parts"}
 
 
 def test_the_health_page_says_what_is_missing() -> None:

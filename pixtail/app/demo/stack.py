@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import Literal, Self, TypeVar
 
 from pixtail.app.child import command
 from pixtail.core.errors import PixtailError
-from pixtail.core.settings import ENV_PREFIX, MysqlAddress, parse_mysql_url
+from pixtail.core.settings import ALIASES, ENV_PREFIX, MysqlAddress, parse_mysql_url
 from pixtail.servers.kafka import KafkaServer
 from pixtail.servers.mariadb import MariadbServer
 from pixtail.servers.mysql import MysqlServer
@@ -131,15 +131,14 @@ class Stack:
         return server
 
     def start_pipeline(self) -> None:
-        """Starts `pixtail run` as a process of its own. Its log is `places.log`."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX) or "__" not in k}
+        """Starts `pixtail run` as a process of its own, which notices our death. Its log is `places.log`."""
         with self.places.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command("run", config=self.places.config),
-                stdin=subprocess.DEVNULL,
+                command("run", "--with-parent", config=self.places.config),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=_without_settings(os.environ),
                 process_group=0,
             )
         self._exit.callback(self.stop_pipeline)
@@ -148,12 +147,13 @@ class Stack:
         """Drains it; returns its exit status."""
         if self._process is None:
             return None
-        self._process.terminate()
-        try:
-            return self._process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        with self._process as process:  # which closes its standard input, but only after the wait
+            process.terminate()
+            try:
+                process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        return process.returncode
 
     def require_pipeline(self) -> None:
         """Raises `PixtailError` with its last words if the pipeline has ended."""
@@ -183,6 +183,11 @@ def choose_database(wanted: DatabaseKind) -> Literal["mysql", "mariadb"]:
         require(Part.MARIADB)
         return "mariadb"
     return "mysql"
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The user's settings, the upload app's names among them, must not lead the demo to the user's servers."""
+    return {k: v for k, v in environ.items() if k not in ALIASES and (not k.startswith(ENV_PREFIX) or "__" not in k)}
 
 
 def _config(places: Places) -> str:
