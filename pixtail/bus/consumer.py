@@ -53,6 +53,7 @@ class ChangeConsumer:
     def open(self) -> None:
         """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
         reach(self._kafka)
+        self._forget()
         with translated(self._kafka):
             self._consumer = KafkaConsumer(
                 **client_options(self._kafka),
@@ -89,9 +90,14 @@ class ChangeConsumer:
             try:
                 self._client().commit(offsets, timeout_ms=int(COMMIT_TIMEOUT_S * 1000))
             except _MOVED_ON:
+                self._forget()
                 return False
         self._saved.update(next_offsets)
         return True
+
+    def _forget(self) -> None:
+        """What was polled and not saved comes again, here or elsewhere."""
+        self._polled, self._saved = {}, {}
 
     def _pass_markers(self) -> None:
         """Commits past the transaction markers behind the last finished record: else an idle group shows a lag for ever."""
