@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from pixtail.core.errors import PixtailError
-from pixtail.core.lifecycle import DRAIN_LIMIT_S, Stop
+from pixtail.core.lifecycle import DRAIN_LIMIT_S, Stop, drain
 
 POLL_S = 0.2
 
@@ -70,10 +70,10 @@ def _ended(status: int) -> PixtailError:
 
 
 def stop_with_parent(stop: Stop) -> None:
-    """Sets `stop` when standard input ends, which it does when the parent process is gone."""
+    """Drains when standard input ends, which it does when the parent process is gone."""
 
     def wait() -> None:
         sys.stdin.buffer.read()
-        stop.set()
+        drain(stop, "the parent process has gone")
 
     threading.Thread(target=wait, daemon=True, name="parent").start()

@@ -49,17 +49,22 @@ class Service(Protocol):
         """True when it does its work now: `/readyz`."""
 
 
+def drain(stop: Stop, because: str) -> None:
+    """Sets `stop`, and ends the process by force if it is still there when the time for draining is over."""
+    structlog.get_logger().info("stopping", because=because, limit_s=DRAIN_LIMIT_S)
+    stop.set()
+    watchdog = threading.Timer(DRAIN_LIMIT_S, os._exit, (FORCED_STATUS,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
 def stop_on_signals(stop: Stop) -> None:
     """First SIGTERM or SIGINT: drain. Second: out at once. Must be called in the main thread."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop:
             os._exit(FORCED_STATUS)
-        structlog.get_logger().info("stopping", signal=signal.Signals(number).name, limit_s=DRAIN_LIMIT_S)
-        stop.set()
-        watchdog = threading.Timer(DRAIN_LIMIT_S, os._exit, (FORCED_STATUS,))
-        watchdog.daemon = True
-        watchdog.start()
+        drain(stop, signal.Signals(number).name)
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
