@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -88,11 +89,14 @@ def _say_what_to_try(stack: Stack, timings: Timings, console: Console) -> None:
     places = stack.places
     sample = make_sample(stack.pictures, Subject("bus", "purple", "snow"), TO_TRY)
     address = places.address
+    program = (
+        "pixtail" if shutil.which("pixtail") else sys.argv[0]
+    )  # what can be pasted: .venv/bin need not be on the path
     console.print(
         f"\n[bold green]{ROWS} pictures are searchable[/] after {timings.all_searchable:.0f} s.\n"
         f"\n[bold]Look[/]      {places.api}   (the console; the API is described at {places.api}/docs)"
-        f"\n[bold]Search[/]    pixtail search 'red bus in the city' --config {places.config}"
-        f"\n          pixtail search 白色公交车 --config {places.config}"
+        f"\n[bold]Search[/]    {program} search 'red bus in the city' --config {places.config}"
+        f"\n          {program} search 白色公交车 --config {places.config}"
         f"\n[bold]Change[/]    mysql --protocol=tcp --host={address.host} --port={address.port} --user={address.user} {address.database}"
         "\n          and paste, then search again:",
         soft_wrap=True,
@@ -106,8 +110,8 @@ def _say_what_to_try(stack: Stack, timings: Timings, console: Console) -> None:
     ):
         console.print(f"            {statement}", soft_wrap=True, highlight=False, markup=False)
     console.print(
-        f"[bold]Inspect[/]   pixtail status --config {places.config}"
-        f"\n          pixtail doctor --config {places.config}"
+        f"[bold]Inspect[/]   {program} status --config {places.config}"
+        f"\n          {program} doctor --config {places.config}"
         f"\n[bold]Log[/]       {places.log}\n\nCtrl-C stops everything and removes it.",
         soft_wrap=True,
         highlight=False,
