@@ -23,9 +23,6 @@ class Gauges:
         self._store = store
         self._partitions: set[int] = set()
         self._counted_at = float("-inf")
-        for reason in Reason:
-            metrics.dlq_open.labels(reason.value)
-            metrics.dlq.labels(reason.value)
 
     def lag(self, records: Mapping[int, int]) -> None:
         """Partitions that went to another worker vanish here, rather than stand still at their last lag."""

@@ -118,10 +118,6 @@ class ChangeConsumer:
                 for tp in consumer.assignment()
             }
 
-    def assigned(self) -> bool:
-        """True once the group has given this member its partitions."""
-        return self._consumer is not None and bool(self._consumer.assignment())
-
     def _client(self) -> Any:
         if self._consumer is None:
             raise BusUnreachable("the consumer is not open")
