@@ -8,6 +8,7 @@ Both stay out of the terminal's foreground group: Ctrl-C reaches us alone, and w
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -97,6 +98,13 @@ class ServerProcess:
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix=f"pixtail-{self.name}-", ignore_cleanup_errors=True)
         return Path(self._temporary.name).resolve()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its programs see. TMPDIR is its own: MariaDB and MySQL empty theirs of `#sql*` at each start, a sibling's tables included."""
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return {**os.environ, "TMPDIR": str(temporary)}
 
     @property
     def log(self) -> Path:
@@ -189,7 +197,13 @@ class ServerProcess:
         """Runs a preparing program to its end, output to the log. Raises `ServerDied` when it fails."""
         with self.log.open("ab") as log:
             status = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self.environment,
+                check=False,
             ).returncode
         if status:
             raise self._died(f"{Path(command[0]).name} failed with status {status}")
@@ -224,6 +238,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env=self.environment,
                 process_group=self._guard.pid,
             )
 

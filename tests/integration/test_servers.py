@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pymysql
@@ -121,15 +122,13 @@ def test_a_server_without_data_comes_back_on_its_port_too(needs: Callable[[Part]
 
 
 def test_two_servers_started_at_once_do_not_clash(make: Callable[..., ServerProcess]) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        first, second = threads.map(lambda server: server.start(), [make(), make()])
-    try:
+    with ExitStack() as servers:
+        first, second = (servers.enter_context(closing(make())) for _ in range(2))
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda server: server.start(), [first, second]))
         assert first.port != second.port
         assert first.answers()
         assert second.answers()
-    finally:
-        first.close()
-        second.close()
 
 
 def test_a_given_folder_is_kept_and_used_again(make: Callable[..., ServerProcess], tmp_path: Path) -> None:
