@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
 
-setup: $(STAMP) ## .venv with everything in it, and the servers that demo and tests need
+setup: $(STAMP) ## .venv with everything in it, and the servers that demo, tests and benchmarks need
 	@echo "servers' parts:"
 	@$(BIN)/python -m pixtail.servers.setup
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from encoder.patience import Patience
+from pixtail.core.backoff import Backoff
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
 from pixtail.core.points import PointId, Sync, Write
@@ -14,21 +14,21 @@ from pixtail.core.ports import Applied, VectorStore
 class HeldStore:
     """A `VectorStore` that holds while it does not answer: every call raises `Stopping` then, and never `StoreUnreachable`."""
 
-    def __init__(self, store: VectorStore, metrics: Metrics, patience: Patience, stop: Stop) -> None:
+    def __init__(self, store: VectorStore, metrics: Metrics, backoff: Backoff, stop: Stop) -> None:
         self._store = store
         self._metrics = metrics
-        self._patience = patience
+        self._backoff = backoff
         self._stop = stop
 
     def prepare(self, dimension: int, fingerprint: str) -> None:
         """Raises `DimensionMismatch`."""
-        self._patience.call(lambda: self._store.prepare(dimension, fingerprint), self._stop)
+        self._backoff.call(lambda: self._store.prepare(dimension, fingerprint), self._stop)
 
     def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
-        return self._patience.call(lambda: self._store.syncs(ids), self._stop) if ids else {}
+        return self._backoff.call(lambda: self._store.syncs(ids), self._stop) if ids else {}
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         if not writes:
             return Applied(0)
         with self._metrics.stage.labels("apply").time():
-            return self._patience.call(lambda: self._store.apply(writes), self._stop)
+            return self._backoff.call(lambda: self._store.apply(writes), self._stop)

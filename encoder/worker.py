@@ -20,14 +20,14 @@ from encoder.held_store import HeldStore
 from encoder.letters import filing_key, letter, malformed, outdated_by, to_clear, to_file
 from encoder.loading import Loader
 from encoder.outage import Outage
-from encoder.patience import Patience, Stopping
 from encoder.plan import Collapsed, collapse
 from encoder.rows import Results, Row
 from encoder.stages import Stages
 from pixtail.bus.consumer import Consumed
 from pixtail.bus.dead_letters import DeadLetter
+from pixtail.core.backoff import Backoff, Stopping
 from pixtail.core.changes import Malformed
-from pixtail.core.errors import BusUnreachable, Reason
+from pixtail.core.errors import BusUnreachable, PictureError, PixtailError, Reason
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
 from pixtail.core.points import Delete, Truncate, now_text, point_id
@@ -97,9 +97,9 @@ class Worker:
         self._outage = Outage()
         self._gauges = Gauges(metrics, store)
         self._waits = {
-            "kafka": Patience("Kafka"),
-            "store": Patience("the store"),
-            "pictures": Patience("the pictures' server", first_s=0.5, longest_s=30.0),
+            "kafka": Backoff("Kafka"),
+            "store": Backoff("the store"),
+            "pictures": Backoff("the pictures' server", first_s=0.5, longest_s=30.0),
         }
         self._open = False
 
@@ -198,7 +198,7 @@ class Worker:
         deadline = time.monotonic() + self._outage_limit_s
         progress = False  # a round in which some got through may have begun before the outage ended: the rest deserves one more
         while (self._outage or progress) and time.monotonic() < deadline and (failed := results.transient()):
-            wait.failed(failed[0].error, stop)
+            wait.failed(_anonymous(failed[0].error), stop)
             stages.work(results.take_transient(), results)
             progress = len(results.transient()) < len(failed)
         wait.recovered()
@@ -239,3 +239,8 @@ class Worker:
         self._gauges.letters(self._dead.letters)
         if self._gauges.due():
             self._gauges.points()
+
+
+def _anonymous(error: PictureError) -> PixtailError:
+    """For the log: the error itself names the picture, which is what stands in the row."""
+    return PixtailError(f"most pictures fail now: {error.reason.value}", "Their dead letters will say which")

@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
+from collections.abc import Sequence as Listed
 
-from ingest.entries import Author, Entry
-from ingest.position import State, Unfinished
-from ingest.sequence import now_ms
-from ingest.transactions import Committed, Rows, Transaction, Truncated
-from pixtail.core.changes import Change, Op, Record, encode
+from ingest.entries import Author, Outbox
+from ingest.gtid import Executed
+from ingest.position import Position, Snapshot, State, Unfinished
+from ingest.rowimage import RowChange, Values
+from ingest.transactions import Transaction
 
 MAX_BYTES = 8 << 20
 
 
 class Batch:
-    """Collects records, and knows the state that is true once they are written.
+    """A `Handler` of the stream: collects records in `box`, and knows the state that is true once they are written.
 
-    Of a transaction whose first rows were written before (`saved.unfinished`) those rows are left out. It is recognised by its GTID;
-    without GTIDs it is the first one that has rows.
+    `executed` grows with each transaction (None: the server has no GTIDs). Of a transaction whose first rows were written before
+    (`saved.unfinished`) those rows are left out. It is recognised by its GTID; without GTIDs it is the first one that has rows. Whenever it
+    is full it calls `write`, which must `clear` it.
     """
 
     def __init__(
-        self, author: Author, partitions: int, saved: State, flush_rows: int, clock_ms: Callable[[], int] = now_ms
+        self,
+        author: Author,
+        box: Outbox,
+        saved: State,
+        executed: Executed | None,
+        flush_rows: int,
+        write: Callable[[], None],
     ) -> None:
+        self.box = box
+        self.commit_ms = 0  # of the last transaction
+        self.snapshot = saved.snapshot
+        self.request = saved.request
         self._author = author
-        self._partitions = partitions
+        self._executed = executed
+        self._write = write
         self._flush_rows = flush_rows
-        self._clock_ms = clock_ms
-        self._position = saved.position
+        self._file, self._pos = saved.position.file, saved.position.pos
         self._unfinished = saved.unfinished
         self._open: Transaction | None = None  # has rows, and its end has not come
         self._open_rows = 0  # of it, seen so far
         self._open_pending = 0  # of it, in this batch
         self._rows = self._bytes = 0
-        self.records: list[Record] = []
-        self.operations: Counter[Op] = Counter()
+        self._begun_ms = 0  # when the first row came
 
-    def add_rows(self, part: Rows) -> None:
+    def rows(self, transaction: Transaction, changes: list[RowChange], file: str, pos: int, size_bytes: int) -> None:
         if self._open is None:
-            self._open, self._open_rows, self._open_pending = part.transaction, 0, 0
-        skip = min(max(self._written_before() - self._open_rows, 0), len(part.changes))
-        self._add(self._author.of_rows(part, self._open_rows, skip, self._clock_ms()))
-        added = len(part.changes) - skip
-        self._open_rows += len(part.changes)
-        self._open_pending += added
-        self._rows += added
-        self._bytes += part.size_bytes if added else 0
+            self._open, self._open_rows, self._open_pending = transaction, 0, 0
+        row = self._open_rows
+        self._open_rows = row + len(changes)
+        if self._unfinished is not None:
+            skip = max(self._written_before() - row, 0)
+            row, changes = row + skip, changes[skip:]
+        if changes:
+            self._author.add_rows(transaction, file, pos, changes, row, self.box)
+            self._open_pending += len(changes)
+            self._count(len(changes))
+            self._bytes += size_bytes
+            if self.full:
+                self._write()
+
+    def truncated(self, transaction: Transaction, file: str, pos: int) -> None:
+        self._author.add_truncation(transaction, file, pos, self.box)
+        self._count(1)
 
     def _written_before(self) -> int:
         return self._unfinished.rows if self._unfinished and self._is_unfinished() else 0
@@ -58,24 +76,30 @@ class Batch:
             return False
         return self._unfinished.gtid is None or self._unfinished.gtid == self._open.gtid
 
-    def add_truncation(self, part: Truncated) -> None:
-        entries = self._author.of_truncation(part, self._partitions, self._clock_ms())
-        self.records += [replace(encode(entry), partition=partition) for partition, entry in enumerate(entries)]
-        self.operations[Op.TRUNCATE] += 1
-        self._rows += 1
-
-    def _add(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            self.records.append(encode(entry))
-            if isinstance(entry, Change):
-                self.operations[entry.op] += 1
-
-    def add_commit(self, part: Committed) -> None:
-        """The end of a transaction, of whatever table."""
-        if self._is_unfinished():
+    def committed(self, gtid: str | None, file: str, pos: int, commit_ms: int) -> None:
+        if self._unfinished is not None and self._is_unfinished():
             self._unfinished = None
         self._open = None
-        self._position = part.position
+        self._file, self._pos, self.commit_ms = file, pos, commit_ms
+        if gtid is not None and self._executed is not None:
+            self._executed.add(gtid)
+        if self._rows and self.full:
+            self._write()
+
+    def add_chunk(self, rows: Listed[Values], snapshot: Snapshot | None, mark: str) -> None:
+        """Rows that were read from the table, between two transactions; `snapshot` is how far that is now, None: at its end."""
+        ends = snapshot is None and mark == "true"
+        position = self.position
+        self._author.add_chunk(rows[:-1] if ends else rows, position, mark, self.box)
+        if ends:
+            self._author.add_chunk(rows[-1:], position, "last", self.box)
+        self.snapshot = snapshot
+        self._count(max(len(rows), 1))
+
+    def _count(self, rows: int) -> None:
+        if not self._rows:
+            self._begun_ms = self.box.now_ms
+        self._rows += rows
 
     @property
     def whole(self) -> bool:
@@ -83,23 +107,37 @@ class Batch:
         return self._open is None
 
     @property
+    def age_ms(self) -> int:
+        """Of its oldest row."""
+        return self.box.now_ms - self._begun_ms if self._rows else 0
+
+    @property
+    def empty(self) -> bool:
+        return not self._rows
+
+    @property
     def full(self) -> bool:
         """Must it be written now? A transaction is cut only if it is giant by itself."""
-        if self.whole:
+        if self._open is None:
             return self._rows >= self._flush_rows or self._bytes >= MAX_BYTES
         if self._unfinished is not None and not self._is_unfinished():
             return False  # the state has room for one cut transaction
         return self._open_pending >= self._flush_rows or self._bytes >= MAX_BYTES
 
     @property
+    def position(self) -> Position:
+        """The end of the last transaction."""
+        return Position(None if self._executed is None else str(self._executed), self._file, self._pos)
+
+    @property
     def state(self) -> State:
         """What is true once the records are written."""
         unfinished = self._unfinished if self._open is None else Unfinished(self._open.gtid, self._open_rows)
-        return State(self._position, self._author.sequence.last, unfinished=unfinished)
+        return State(self.position, self._author.sequence.last, self.snapshot, unfinished, self.request)
 
     def clear(self) -> None:
         """The records are written."""
-        self._unfinished = self.state.unfinished
+        if self._open is not None:
+            self._unfinished = Unfinished(self._open.gtid, self._open_rows)
         self._open_pending = self._rows = self._bytes = 0
-        self.records = []
-        self.operations.clear()
+        self.box.clear()

@@ -1,13 +1,14 @@
-"""The binlog stream: opened by mysql-replication, read by a thread of ours, and never silently reopened.
+"""The binlog stream: opened by mysql-replication, read from its socket in big pieces, and never silently reopened.
 
 Why only opened: the library drops event types it does not know, decodes some values wrongly, and after a lost connection begins again at
-its first position (mysql-replication 1.0.17). So it does the handshake and the request; each packet is then read and judged here.
+its first position (mysql-replication 1.0.17). So it does the handshake and the request; each packet is then judged by us. There is no
+thread: what is not read yet waits in the kernel's buffers, then in the server, so memory is bounded however long the bus hangs.
 """
 
 from __future__ import annotations
 
-import socket
-import threading
+import select
+import ssl
 import uuid
 from contextlib import suppress
 from types import TracebackType
@@ -15,45 +16,61 @@ from typing import Any, Self
 
 import pymysql
 from pymysql.err import MySQLError
-from pymysqlreplication import BinLogStreamReader
+from pymysqlreplication import BinLogStreamReader, binlogstream
 from pymysqlreplication.event import RotateEvent
 
 from ingest import mysql, positions
-from ingest.gtid import DomainPositions, Executed, GtidSet
+from ingest.gtid import GtidSet
 from ingest.mysql import Connection, Server
+from ingest.packets import PacketSplitter
 from ingest.position import Position
-from ingest.rowqueue import Closed, RowQueue
-from ingest.sequence import now_ms
-from ingest.transactions import Followed, Part, Rows, Transactions
 from pixtail.core.errors import DatabaseUnreachable, PixtailError
 from pixtail.core.settings import Settings
 
-HEARTBEAT_S = 1
-SILENCE_S = 20  # four heartbeats missed: the connection is dead, whatever TCP believes
-MAX_ROWS = 10_000
-MAX_BYTES = 64 << 20
-_JOIN_S = 10.0
+HEARTBEAT_S = (
+    1  # whole seconds: MySQL 8.0.15 takes a fraction for nothing, and sends one for each event it skips (seen)
+)
+SILENCE_S = 20.0  # twenty heartbeats missed: the connection is dead, whatever TCP believes
+PIECE_BYTES = 256 << 10
 _DISMISS_S = 2
+_ERR = 0xFF
 _NAMESPACE = uuid.UUID("0c9d6c0e-0f1a-5d57-9b5e-5a3f6d1f7a52")
 
 
-class BinlogReader:
-    """The parts of transactions from a position on, read ahead by a thread into a bounded queue. A context manager.
+class SentGtids:
+    """A GTID set as the library sends it: its own class does not know tags (MySQL 8.3)."""
 
-    Positions move at the end of transactions only. For one thread, besides its own.
+    def __init__(self, text: str) -> None:
+        self._encoded = GtidSet(text).encoded()
+        self.encoded_length = len(self._encoded)
+
+    def encoded(self) -> bytes:
+        return self._encoded
+
+
+binlogstream.GtidSet = SentGtids
+
+
+class BinlogStream:
+    """The packets of the binlog from a position on. A context manager, for one thread.
+
+    `file` and `pos` say where the server began. Leaving it ends the server's side too.
     """
 
-    def __init__(self, settings: Settings, server: Server, followed: Followed, position: Position) -> None:
+    def __init__(self, settings: Settings, server: Server, position: Position) -> None:
+        self.file = ""
+        self.pos = 0
         self._settings = settings
         self._address = settings.mysql.address
         self._server = server
-        self._followed = followed
         self._position = position
-        self._queue: RowQueue[Part] = RowQueue(MAX_ROWS, MAX_BYTES)
+        self._splitter = PacketSplitter()
         self._stream: Any = None
         self._connection: Connection | None = None
-        self._transactions: Transactions | None = None
-        self._thread: threading.Thread | None = None
+        self._socket: Any = None
+        self._poll = select.poll()
+        self._silent_s = 0.0
+        self._early: list[bytes] = []
 
     def __enter__(self) -> Self:
         """Connects. Raises `PositionLost` before anything is read, `DatabaseUnreachable`, `SettingError`."""
@@ -64,30 +81,54 @@ class BinlogReader:
         except PixtailError as error:
             self._close()
             raise self._explained(error) from error
-        self._thread = threading.Thread(target=self._read, name="binlog", daemon=True)
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._queue.close()
         if kind is None:
             self._dismiss()
-        self._interrupt()
-        if self._thread is not None:
-            self._thread.join(_JOIN_S)
+        self._close()
 
-    def get(self, timeout_s: float) -> Part | None:
-        """The next part, or None if none came in time. Raises what ended the stream, behind the parts that came before."""
-        return self._queue.get(timeout_s)
+    def read(self, timeout_s: float) -> list[bytes]:
+        """The packets that have come, or none after `timeout_s`. Raises what ended the stream."""
+        try:
+            with mysql.translated(self._address):
+                return self._read(timeout_s)
+        except PixtailError as error:
+            raise self._explained(error) from error
 
-    @property
-    def waiting(self) -> int:
-        """How many parts are here already."""
-        return len(self._queue)
+    def _read(self, timeout_s: float) -> list[bytes]:
+        if self._early:
+            packets, self._early = self._early, []
+            return packets
+        if not self._readable(timeout_s):
+            self._silent_s += timeout_s
+            if self._silent_s > SILENCE_S:
+                raise DatabaseUnreachable(f"{self._server} at {self._address.host} has been silent for {SILENCE_S:g} s")
+            return []
+        self._silent_s = 0.0
+        try:
+            data = self._socket.recv(PIECE_BYTES)
+        except (ssl.SSLWantReadError, BlockingIOError):  # a piece of a TLS record
+            return []
+        if not data:
+            raise DatabaseUnreachable(f"{self._server} at {self._address.host} closed the binlog stream")
+        packets = self._splitter.feed(data)
+        for packet in packets:
+            if packet[0]:
+                self._raise_end(packet)
+        return packets
 
-    # In the caller's thread
+    def _readable(self, timeout_s: float) -> bool:
+        pending = getattr(self._socket, "pending", None)  # TLS: decrypted, and not seen by poll any more
+        return bool((pending and pending()) or self._poll.poll(timeout_s * 1000))
+
+    def _raise_end(self, packet: bytes) -> None:
+        """Neither an event nor anything else may follow an ERR or EOF."""
+        if packet[0] == _ERR:
+            pymysql.err.raise_mysql_exception(packet)
+        raise DatabaseUnreachable(f"{self._server} at {self._address.host} ended the binlog stream")
 
     def _confirm(self) -> None:
         connection = mysql.connect(self._address, database=None)
@@ -115,8 +156,16 @@ class BinlogReader:
         first = self._stream.fetchone()
         if first is None or self._connection is None:
             raise DatabaseUnreachable(f"{self._server} ended the binlog stream at once")
-        position = Position(self._position.gtid, first.next_binlog, first.position)
-        self._transactions = Transactions(self._followed, position, self._executed())
+        self.file, self.pos = first.next_binlog, first.position
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """What PyMySQL has read too much goes first; then its socket is ours."""
+        self._socket = self._connection._sock  # type: ignore[union-attr]
+        self._socket.settimeout(0)
+        self._poll.register(self._socket, select.POLLIN)
+        with suppress(OSError):  # nothing there
+            self._early = self._splitter.feed(self._connection._rfile.read1(PIECE_BYTES))  # type: ignore[union-attr]
 
     def _start(self) -> dict[str, Any]:
         """By GTID where there is one. MySQL's empty set means the file position; MariaDB's means its very first binlog."""
@@ -127,12 +176,6 @@ class BinlogReader:
             return {"auto_position": gtid}
         return {"log_file": self._position.file, "log_pos": self._position.pos}
 
-    def _executed(self) -> Executed | None:
-        if self._position.gtid is None:
-            return None
-        kind = DomainPositions if self._server.flavour == "mariadb" else GtidSet
-        return kind(self._position.gtid)
-
     def _connect(self, **arguments: Any) -> Connection:
         """For the library: it makes two connections, the stream's and one that asks for `db` information_schema."""
         database = arguments.pop("db", None)
@@ -140,34 +183,6 @@ class BinlogReader:
         if database is None:
             self._connection = connection
         return connection
-
-    # In the reader's thread
-
-    def _read(self) -> None:
-        try:
-            with mysql.translated(self._address):
-                self._read_packets()
-        except Closed:
-            pass
-        except PixtailError as error:
-            self._queue.fail(self._explained(error))
-        except BaseException as error:  # noqa: BLE001 - raised again in the listener's thread
-            self._queue.fail(error)
-        finally:
-            self._close()
-
-    def _read_packets(self) -> None:
-        assert self._connection is not None
-        assert self._transactions is not None
-        while True:
-            packet = self._connection._read_packet()  # type: ignore[no-untyped-call]
-            if packet.is_eof_packet():
-                raise DatabaseUnreachable(f"{self._server} at {self._address.host} ended the binlog stream")
-            for part in self._transactions.feed(packet.get_all_data(), now_ms()):
-                if isinstance(part, Rows):
-                    self._queue.put(part, len(part.changes), part.size_bytes)
-                else:
-                    self._queue.put(part)
 
     def _explained(self, error: PixtailError) -> PixtailError:
         """Error 1236 says that the binlog cannot be sent, for many reasons. MariaDB: because it was purged. MySQL: also because another
@@ -189,11 +204,6 @@ class BinlogReader:
                 self._address, database=None, connect_timeout=_DISMISS_S, read_timeout=_DISMISS_S
             ) as connection:
                 mysql.query(connection, f"KILL {number}")
-
-    def _interrupt(self) -> None:
-        """Wakes the thread: closing a socket does not end a read that has begun, shutting it down does."""
-        with suppress(OSError, AttributeError):
-            self._connection._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     def _close(self) -> None:
         with suppress(MySQLError, OSError):

@@ -13,6 +13,7 @@ from pymysql.err import MySQLError
 
 from pixtail.core.errors import DatabaseUnreachable, PixtailError, SettingError, SourceError
 from pixtail.core.settings import Mysql, MysqlAddress
+from pixtail.core.tls import Names, client_context, tls_problem
 
 Connection: TypeAlias = "pymysql.connections.Connection[Any]"
 Flavour: TypeAlias = Literal["mysql", "mariadb"]
@@ -22,12 +23,16 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 15
 SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 SSL_OPTIONS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_mode")
+TLS_NAMES = Names("ssl_ca in mysql.url", "ssl_cert in mysql.url", "ssl_key in mysql.url", "mysql.url")
 
 # Error numbers: https://dev.mysql.com/doc/mysql-errors/8.0/en/ and https://mariadb.com/kb/en/mariadb-error-code-reference/
 _AWAY = {2002, 2003, 2005, 2006, 2013, 2014, 2055}  # the client could not reach the server, or lost it
 _BUSY = {1040, 1053, 1077, 1129, 1152, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1226, 1317, 1927, 3024, 3168, 3169}
 TAKEN_OVER = 4052  # MariaDB: another replica with this server_id came
 BINLOG_REFUSED = 1236  # ER_MASTER_FATAL_ERROR_READING_BINLOG: among others, the position was purged
+TLS_ONLY = 3159  # ER_SECURE_TRANSPORT_REQUIRED
+NO_TLS = 2026  # PyMySQL's word for a server that offers none
+NO_PLUGIN = 2059  # PyMySQL does not know the account's authentication plugin
 _WRONG_PASSWORD = {1045, 1698, 1862, 3118, 3955}
 FORBIDDEN = {1044, 1142, 1143, 1227}
 ABSENT = {1049, 1146}  # no such database, no such table
@@ -73,8 +78,13 @@ def connect(address: MysqlAddress, **options: Any) -> Connection:
     Raises `DatabaseUnreachable`, `SettingError`. The caller closes it.
     """
     arguments = {**connection_arguments(address), **options}
-    with translated(address):
-        connection: Connection = pymysql.connect(**arguments)
+    try:
+        with translated(address):
+            connection: Connection = pymysql.connect(**arguments)
+    except RuntimeError as error:  # PyMySQL lacks a package that the account's authentication needs; it names it
+        raise SettingError(
+            f"MySQL at {address.host}:{address.port}: {error}", "pip install 'pixtail[listen]'"
+        ) from error
     try:
         _confirm_tls(connection, address)
     except PixtailError:
@@ -89,7 +99,7 @@ def connection_arguments(address: MysqlAddress) -> dict[str, Any]:
         "host": address.host,
         "port": address.port,
         "user": address.user,
-        "password": address.password,
+        "password": address.password.encode(),  # PyMySQL would take text for latin1
         "database": address.database,
         "charset": "utf8mb4",
         "connect_timeout": CONNECT_TIMEOUT_S,
@@ -107,32 +117,29 @@ def _tls(options: Mapping[str, str]) -> dict[str, Any]:
         return {"ssl_disabled": True}
     if mode == "PREFERRED":
         return {}
-    try:
-        return {"ssl": _ssl_context(mode, options)}
-    except (OSError, ssl.SSLError) as error:
-        raise SettingError(
-            f"the TLS files of mysql.url cannot be used: {error}", "Correct ssl_ca, ssl_cert or ssl_key"
-        ) from error
+    return {"ssl": _ssl_context(mode, options)}
 
 
 def _ssl_mode(options: Mapping[str, str]) -> str:
+    """As `mysql` has it: files ask for TLS by being there. Those that the mode makes no use of are refused: somebody relies on them."""
     if unknown := sorted(options.keys() - set(SSL_OPTIONS)):
         raise SettingError(f"mysql.url has the unknown option {unknown[0]}", f"Known are {', '.join(SSL_OPTIONS)}")
-    certified = "ssl_cert" in options or "ssl_key" in options
-    default = "VERIFY_CA" if "ssl_ca" in options else "REQUIRED" if certified else "PREFERRED"
+    files = [name for name in SSL_OPTIONS if name in options and name != "ssl_mode"]
+    default = "VERIFY_CA" if "ssl_ca" in files else "REQUIRED" if files else "PREFERRED"
     mode = options.get("ssl_mode", default).upper()
     if mode not in SSL_MODES:
         raise SettingError(f"mysql.url has the unknown ssl_mode {mode}", f"Known are {', '.join(SSL_MODES)}")
+    if files and mode in ("DISABLED", "PREFERRED"):
+        raise SettingError(f"mysql.url has {files[0]}, of which ssl_mode {mode} makes no use", "Raise ssl_mode")
+    if "ssl_key" in files and "ssl_cert" not in files:
+        raise SettingError("mysql.url has ssl_key without ssl_cert", "Name the certificate too")
     return mode
 
 
 def _ssl_context(mode: str, options: Mapping[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca"))
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # MySQL's own certificates lack extensions that OpenSSL 3 asks for
+    context = client_context(TLS_NAMES, options.get("ssl_ca"), options.get("ssl_cert"), options.get("ssl_key"))
     context.check_hostname = mode == "VERIFY_IDENTITY"
     context.verify_mode = ssl.CERT_NONE if mode == "REQUIRED" else ssl.CERT_REQUIRED
-    if "ssl_cert" in options:
-        context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
     return context
 
 
@@ -143,9 +150,12 @@ def _confirm_tls(connection: Connection, address: MysqlAddress) -> None:
     with translated(address):
         rows = query(connection, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     if not rows or not rows[0][1]:
-        raise SettingError(
-            f"MySQL at {address.host}:{address.port} offers no TLS", "Give it certificates, or lower ssl_mode"
-        )
+        raise _offers_no_tls(address)
+
+
+def _offers_no_tls(address: MysqlAddress) -> SettingError:
+    place = f"{address.host}:{address.port}"
+    return SettingError(f"MySQL at {place} offers no TLS", "Give it certificates, or lower ssl_mode in mysql.url")
 
 
 def query(connection: Connection, statement: str, arguments: tuple[Any, ...] = ()) -> list[Row]:
@@ -201,28 +211,33 @@ def translate(error: MySQLError, address: MysqlAddress) -> PixtailError:
     """The error of ours that says the same."""
     number, message = number_of(error), str(error.args[-1]) if error.args else type(error).__name__
     place = f"{address.host}:{address.port}"
-    if isinstance(getattr(error, "original_exception", None), ssl.SSLCertVerificationError):
-        return SettingError(f"the certificate of MySQL at {place} cannot be verified", "Correct ssl_ca in mysql.url")
+    if problem := tls_problem(error, f"MySQL at {place}", TLS_NAMES):
+        return problem
     if number in _AWAY or number in _BUSY or number in (0, TAKEN_OVER):  # 0: PyMySQL's own, on a torn connection
         return _unreachable(address, f"{number} {message}" if number else message)
     if number in _WRONG_PASSWORD:
         return SettingError(
             f"MySQL at {place} refuses {address.user} (wrong user or password)",
-            "Correct mysql.url (PIXTAIL_MYSQL__URL)",
+            "Correct mysql.url (PIXTAIL_MYSQL__URL), or give what the account REQUIREs: TLS, a client certificate",
         )
     if number in FORBIDDEN:
         return SettingError(f"MySQL at {place} refuses {address.user}: {message}", _grants(address))
-    return _known_problem(number, address) or SourceError(f"MySQL at {place} refuses: {number} {message}")
+    return _known_problem(number, message, address) or SourceError(f"MySQL at {place} refuses: {number} {message}")
 
 
-def _known_problem(number: int, address: MysqlAddress) -> PixtailError | None:
+def _known_problem(number: int, message: str, address: MysqlAddress) -> PixtailError | None:
     place = f"{address.host}:{address.port}"
     if number == 1049:
         return SettingError(f"MySQL at {place} has no database {address.database}", "Correct the path of mysql.url")
     if number == 1146:
         return SettingError(f"database {address.database} at {place} has no such table", "Correct table.name")
-    if number == 2026:
-        return SettingError(f"MySQL at {place} and we do not agree on TLS", "Correct ssl_mode or ssl_ca in mysql.url")
+    if number == NO_PLUGIN:
+        problem = f"MySQL at {place} asks {address.user} to log in by a method that PyMySQL does not know: {message}"
+        return SettingError(problem, "ALTER USER … IDENTIFIED WITH caching_sha2_password (MariaDB: VIA ed25519)")
+    if number == TLS_ONLY:
+        return SettingError(f"MySQL at {place} takes no connection without TLS", "Raise ssl_mode in mysql.url")
+    if number == NO_TLS:
+        return _offers_no_tls(address)
     return None
 
 

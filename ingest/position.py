@@ -6,10 +6,29 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
+from ingest.selection import Selection, selected
 from pixtail.core.errors import SettingError
 
 KeyValue: TypeAlias = int | str | bytes
-"""A primary key's value as the server compares it: what `WHERE key > …` takes."""
+"""A primary key column's value as the server compares it: what `WHERE key > …` takes. Text is bytes of its column's character set."""
+Cursor: TypeAlias = tuple[KeyValue, ...]
+"""Where a snapshot stands: the last row's key, in key order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the binlog of one server; `reaches` makes sense between places of the same server only."""
+
+    file: str
+    pos: int
+
+    def reaches(self, other: Place) -> bool:
+        """Is it at `other`, or behind it? Files count up, and may outgrow their six digits."""
+        return (self._number, self.pos) >= (other._number, other.pos)
+
+    @property
+    def _number(self) -> int:
+        return int(self.file.rpartition(".")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +43,33 @@ class Position:
     file: str
     pos: int
 
+    @property
+    def place(self) -> Place:
+        return Place(self.file, self.pos)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An unfinished snapshot: `rows` are written, the last of them has the key `after`. None of either: nothing yet."""
+    """An unfinished snapshot or back-fill: `rows` are written, the last of them has the key `after`. None of either: nothing yet.
 
-    after: KeyValue | None = None
+    `selection` says of which rows (None: all). `about` is how many there will be, 0 if unknown; `started_ms` when it began. `order` is the
+    table's `order` that `after` belongs to; empty in what earlier versions saved, whose `after` is the one key column's value alone. A
+    back-fill may be `paused`; `chunk_rows` 0: as many as usual.
+    """
+
+    after: Cursor | KeyValue | None = None
     rows: int = 0
+    selection: Selection | None = None
+    about: int = 0
+    started_ms: int = 0
+    order: str = ""
+    paused: bool = False
+    chunk_rows: int = 0
+
+    def resumed(self, order: str) -> Snapshot:
+        """From where to go on with a table of this `order`: from the beginning if it is another one now."""
+        known = replace(self, order=order)
+        return known if self.order in ("", order) else replace(known, after=None, rows=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +83,13 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything. It is written in the same Kafka transaction as the events it speaks of."""
+    """Everything. It is written in the same Kafka transaction as the events it speaks of. `request`: the id of the last one acted on."""
 
     position: Position
     seq: int
     snapshot: Snapshot | None = None
     unfinished: Unfinished | None = None
+    request: str = ""
 
     def with_seq(self, seq: int) -> State:
         return replace(self, seq=seq)
@@ -57,9 +97,15 @@ class State:
 
 def to_json(state: State) -> dict[str, Any]:
     body = asdict(state)
-    if state.snapshot is not None and isinstance(state.snapshot.after, bytes):
-        body["snapshot"]["after"] = {"hex": state.snapshot.after.hex()}
+    if state.snapshot is not None:
+        body["snapshot"]["after"] = _after_to_json(state.snapshot.after)
     return body
+
+
+def _after_to_json(after: Cursor | KeyValue | None) -> Any:
+    if isinstance(after, tuple):
+        return [_after_to_json(value) for value in after]
+    return {"hex": after.hex()} if isinstance(after, bytes) else after
 
 
 def from_json(body: Mapping[str, Any]) -> State:
@@ -70,6 +116,7 @@ def from_json(body: Mapping[str, Any]) -> State:
             seq=int(body["seq"]),
             snapshot=_snapshot(body["snapshot"]) if body["snapshot"] else None,
             unfinished=Unfinished(**body["unfinished"]) if body["unfinished"] else None,
+            request=body.get("request", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SettingError(
@@ -79,5 +126,11 @@ def from_json(body: Mapping[str, Any]) -> State:
 
 
 def _snapshot(body: Mapping[str, Any]) -> Snapshot:
-    after = body["after"]
-    return Snapshot(bytes.fromhex(after["hex"]) if isinstance(after, dict) else after, body["rows"])
+    selection = body.get("selection")
+    return Snapshot(**{**body, "after": _after(body["after"]), "selection": selection and selected(**selection)})
+
+
+def _after(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_after, value))
+    return bytes.fromhex(value["hex"]) if isinstance(value, dict) else value

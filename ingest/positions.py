@@ -2,32 +2,75 @@
 
 from __future__ import annotations
 
+import re
+
 from ingest.gtid import DomainPositions, number_of
 from ingest.mysql import Connection, Server, query
-from ingest.position import Position
+from ingest.position import Place, Position
 from pixtail.core.errors import PositionLost, SourceError
+
+_OWNER = re.compile(r"#\d+")  # the thread behind each GTID of gtid_owned
+_TRIES = 5
+_SETTLE_S = 1
+_FIRST_POS = 4  # of a file; a file is not begun before the transactions of the one before are committed
 
 
 def now(connection: Connection, server: Server) -> Position:
-    """The end of the binlog. On MySQL, every transaction of its GTID set is visible to a read view opened from now on: the server adds
-    it after the engine's commit. The file position may run ahead of that by the transactions in the middle of their commit.
+    """Where a stream may start: the end of the binlog, or slightly before it. Its place and its GTIDs agree: no transaction that lies
+    before the place is missing from the GTIDs. It may be ahead of the engine by the transactions in the middle of their commit.
 
     Raises PyMySQL's errors: call it within `translated`.
     """
-    file, offset = _status(connection, server)
+    found = place(connection, server)
     if server.flavour == "mariadb":
-        return Position(_mariadb_gtid(connection, file, offset), file, offset)
-    if not server.gtid:
-        return Position(None, file, offset)
-    return Position(str(query(connection, "SELECT @@GLOBAL.gtid_executed")[0][0]).replace("\n", ""), file, offset)
+        return _with_domains(connection, server, found)
+    return _with_gtids(connection, server, found) if server.gtid else Position(None, found.file, found.pos)
 
 
-def of_snapshot(connection: Connection) -> Position:
-    """MariaDB: exactly what the consistent snapshot of this connection sees. https://mariadb.com/kb/en/enhancements-for-start-transaction-with-consistent-snapshot/"""
+def _with_domains(connection: Connection, server: Server, found: Place) -> Position:
+    """MariaDB changes the end of the binlog and its last GTIDs under one lock: between two looks at the same end they were the same. Where
+    the end never stands still, BINLOG_GTID_POS reads the whole file for them."""
+    for _ in range(_TRIES):
+        gtid = str(query(connection, "SELECT @@GLOBAL.gtid_binlog_pos")[0][0])
+        before, found = found, place(connection, server)
+        if found == before:
+            return Position(gtid, found.file, found.pos)
+    return Position(_mariadb_gtid(connection, found.file, found.pos), found.file, found.pos)
+
+
+def _with_gtids(connection: Connection, server: Server, found: Place) -> Position:
+    """A transaction has its place first, and is `gtid_owned` until the engine has committed it and it is `gtid_executed`. What was owned
+    behind our look at the place is waited for; a replica's applier may own one for hours, and then only the file's beginning is certain."""
+    for _ in range(_TRIES):
+        owned = _OWNER.sub("", str(query(connection, "SELECT @@GLOBAL.gtid_owned")[0][0]))
+        settled = executed(connection, owned, _SETTLE_S)
+        gtid = str(query(connection, "SELECT @@GLOBAL.gtid_executed")[0][0]).replace("\n", "")
+        before, found = found, place(connection, server)
+        if settled and found == before:
+            break
+    return Position(gtid, before.file, before.pos if settled else _FIRST_POS)
+
+
+def executed(connection: Connection, gtid: str, timeout_s: int) -> bool:
+    """MySQL: waits until the engine has committed these transactions; every read view opened from then on sees them. False: not in time.
+
+    A transaction becomes executed behind the engine's commit, whatever binlog_order_commits says (MYSQL_BIN_LOG::finish_commit).
+    """
+    return bool(query(connection, "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (gtid, timeout_s))[0][0] == 0)
+
+
+def place_of_snapshot(connection: Connection) -> Place:
+    """MariaDB: exactly what the consistent snapshot of this connection sees. It counts the header events of a new file too, so it is never
+    behind what a stream can have read of a server at rest.
+    https://mariadb.com/kb/en/enhancements-for-start-transaction-with-consistent-snapshot/"""
     status: dict[str, str] = dict(query(connection, "SHOW STATUS LIKE 'binlog_snapshot_%'"))
     values = {name.lower(): value for name, value in status.items()}
-    file, offset = values["binlog_snapshot_file"], int(values["binlog_snapshot_position"])
-    return Position(_mariadb_gtid(connection, file, offset), file, offset)
+    return Place(values["binlog_snapshot_file"], int(values["binlog_snapshot_position"]))
+
+
+def place(connection: Connection, server: Server) -> Place:
+    """The end of the binlog: everything that a read view opened before can see lies before it."""
+    return Place(*_status(connection, server))
 
 
 def _status(connection: Connection, server: Server) -> tuple[str, int]:
@@ -46,7 +89,10 @@ def _has_new_names(server: Server) -> bool:
 def _mariadb_gtid(connection: Connection, file: str, offset: int) -> str:
     found = query(connection, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0]
     if found is None:
-        raise SourceError(f"MariaDB knows no GTID position for {file}:{offset}")
+        raise SourceError(
+            f"MariaDB knows no GTID position for {file}:{offset}: an event before it may be longer than max_allowed_packet",
+            "SET GLOBAL max_allowed_packet = 1073741824;",
+        )
     return str(found)
 
 

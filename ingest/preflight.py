@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pymysql.err import MySQLError
 
-from ingest import mysql, tables
-from ingest.mysql import Connection, Server, query, quoted
+from ingest import mysql, tables, watermark
+from ingest.mysql import quoted
 from ingest.rows import KEY_TYPES, TEXTS
-from ingest.tables import Table
-from pixtail.core.checks import Check, attempt, skipped
+from ingest.sequence import now_ms
+from ingest.server_checks import SERVER
+from ingest.subject import Advice, Probe, Subject, attempt
+from pixtail.core.checks import Check, skipped
 from pixtail.core.errors import SettingError, SourceError
 from pixtail.core.settings import Settings
 
@@ -22,44 +23,42 @@ _UNREADABLE = {
     "inet6",
 }  # MariaDB: the binlog holds their bytes in an order of its own, and calls them BINARY
 _VALUES_KEPT = ("RESTRICT", "NO ACTION")
+_SAMPLE_ROWS = 100
+_SAMPLE_PICTURES = 5
 
 
-@dataclass(slots=True)
-class Subject:
-    """What the checks look at. `server` is there once the connection was checked, `table` once the table was."""
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Every check's result, in order. `row_bytes`: the largest of some rows, None if none was looked at. `pictures`: what the picture
+    column says in some of the newest rows."""
 
-    settings: Settings
-    connection: Connection | None = None
-    server: Server = field(default_factory=lambda: Server("mysql", "", "", {}))
-    table: Table = field(default_factory=lambda: Table("", "", (), ()))
-
-    def query(self, statement: str, arguments: tuple[object, ...] = ()) -> list[mysql.Row]:
-        """Raises PyMySQL's errors."""
-        assert self.connection is not None
-        return query(self.connection, statement, arguments)
+    server: Sequence[Check]
+    table: Sequence[Check]
+    row_bytes: int | None = None
+    pictures: Sequence[str] = ()
 
     @property
-    def name(self) -> str:
-        """The table's name for a statement."""
-        return quoted(self.settings.mysql.address.database, self.settings.table.name)
-
-    def close(self) -> None:
-        if self.connection is not None:
-            mysql.close(self.connection)
+    def checks(self) -> list[Check]:
+        return [*self.server, *self.table]
 
 
-def checks(settings: Settings) -> list[Check]:
-    """Every check's result, in order; what could not be looked at since an earlier check failed counts as failed."""
-    subject = Subject(settings)
-    results: list[Check] = []
+def examine(settings: Settings, clock_ms: Callable[[], int] = now_ms) -> Examination:
+    """Looks at everything; what could not be looked at since an earlier check failed counts as failed."""
+    subject = Subject(settings, clock_ms)
     try:
-        for name, look in CHECKS:
-            results.append(attempt(name, _bound(look, subject)))
-            if not results[-1].ok and name in _GATES:
-                rest = [other for other, _ in CHECKS[len(results) :]]
-                return [*results, *skipped(rest, f"{name} failed")]
+        results = _look(subject)
     finally:
         subject.close()
+    return Examination(results[: len(SERVER)], results[len(SERVER) :], subject.row_bytes, subject.pictures)
+
+
+def _look(subject: Subject) -> list[Check]:
+    results: list[Check] = []
+    for probe in PROBES:
+        results.append(attempt(probe, subject))
+        if not results[-1].ok and probe.name in _GATES:
+            rest = [other.name for other in PROBES[len(results) :]]
+            return [*results, *skipped(rest, f"{probe.name} failed")]
     return results
 
 
@@ -67,99 +66,12 @@ def require(settings: Settings) -> None:
     """Raises the first failure: `DatabaseUnreachable` (try again), or `SettingError` and its `SourceError` (somebody must act)."""
     subject = Subject(settings)
     try:
-        for _, look in CHECKS:
-            _bound(look, subject)()
+        for probe in PROBES:
+            if probe.essential:
+                with mysql.translated(settings.mysql.address):
+                    probe.look(subject)
     finally:
         subject.close()
-
-
-def _bound(look: Callable[[Subject], str], subject: Subject) -> Callable[[], str]:
-    def run() -> str:
-        with mysql.translated(subject.settings.mysql.address):
-            return look(subject)
-
-    return run
-
-
-def _connection(subject: Subject) -> str:
-    subject.connection = mysql.connect(subject.settings.mysql.address, database=None)
-    subject.server = mysql.look(subject.connection, subject.settings.mysql)
-    return f"{subject.server} at {subject.settings.mysql.address}"
-
-
-def _binlog(subject: Subject) -> str:
-    if subject.server.variable("log_bin") not in ("ON", "1"):
-        raise SourceError(
-            f"{subject.server} writes no binlog",
-            "Put log_bin = binlog and server_id = 1 under [mysqld] in my.cnf, and restart it",
-        )
-    return "it writes one"
-
-
-def _variable(name: str, wanted: str) -> Callable[[Subject], str]:
-    def look(subject: Subject) -> str:
-        found = subject.server.variable(name)
-        if not found:
-            raise SourceError(f"{subject.server} does not know {name}", "Use MySQL 8.0.1, MariaDB 10.5, or newer")
-        if found != wanted:
-            raise SourceError(f"{name} is {found}", _set(name, wanted))
-        return found
-
-    return look
-
-
-def _decodable(subject: Subject) -> str:
-    """Event types that would stop the listener, and that a setting avoids."""
-    for name, refused, wanted in (
-        ("binlog_transaction_compression", "ON", "OFF"),
-        ("log_bin_compress", "ON", "OFF"),
-        ("binlog_row_value_options", "PARTIAL_JSON", "''"),
-    ):
-        if subject.server.variable(name) == refused:
-            raise SourceError(f"{name} is {refused}, and such events cannot be decoded", _set(name, wanted))
-    return "no compressed or partial events"
-
-
-def _set(name: str, value: str) -> str:
-    return f"SET GLOBAL {name} = {value}; and put {name} = {value} under [mysqld] in my.cnf; sessions that are open keep the old value"
-
-
-def _grant_replication_slave(subject: Subject) -> str:
-    try:
-        granted = _may_replicate(subject)
-    except MySQLError as error:
-        if mysql.number_of(error) not in mysql.FORBIDDEN:
-            raise
-        granted = False
-    if not granted:
-        raise SettingError(
-            f"{subject.server.account} may not read the binlog",
-            f"GRANT REPLICATION SLAVE ON *.* TO {subject.server.account};",
-        )
-    return "granted"
-
-
-def _may_replicate(subject: Subject) -> bool:
-    """MySQL asks for the same privilege when binlog events are shown. MariaDB does not, but its SHOW GRANTS looks into roles."""
-    if subject.server.flavour == "mysql":
-        subject.query("SHOW BINLOG EVENTS LIMIT 1")
-        return True
-    lines = (re.match(r"GRANT (.+?) ON \*\.\* TO", str(row[0])) for row in subject.query("SHOW GRANTS"))
-    return any({"ALL PRIVILEGES", "REPLICATION SLAVE"} & set(line[1].split(", ")) for line in lines if line)
-
-
-def _grant_replication_client(subject: Subject) -> str:
-    try:
-        subject.query("SHOW BINARY LOGS")
-    except MySQLError as error:
-        if mysql.number_of(error) not in mysql.FORBIDDEN:
-            raise
-        privilege = "REPLICATION CLIENT" if subject.server.flavour == "mysql" else "BINLOG MONITOR"
-        raise SettingError(
-            f"{subject.server.account} may not ask where the binlog stands",
-            f"GRANT {privilege} ON *.* TO {subject.server.account};",
-        ) from error
-    return "granted"
 
 
 def _grant_select(subject: Subject) -> str:
@@ -182,35 +94,62 @@ def _table(subject: Subject) -> str:
     database, name = subject.settings.mysql.address.database, subject.settings.table.name
     found = tables.describe(subject.connection, subject.server, database, name)
     if found is None:
-        raise SettingError(f"there is no table {database}.{name}", "Correct table.name or the database in mysql.url")
+        raise SettingError(f"there is no table {database}.{name}", _table_remedy(subject))
     subject.table = found
+    true_database, true_name, kind = subject.query(_NAMES, (database, name))[0]
+    if (true_database, true_name) != (database, name):
+        raise SettingError(
+            f"the server calls the table {true_database}.{true_name}, and so does its binlog, not {database}.{name}",
+            f'Set table.name = "{true_name}" and the database of mysql.url to {true_database}',
+        )
+    if kind == "VIEW":
+        raise SettingError(
+            f"{database}.{name} is a view, which the binlog does not know", "Set table.name to the table it reads"
+        )
     return f"{len(found.columns)} columns, about {found.rows} rows"
 
 
+def _table_remedy(subject: Subject) -> str:
+    names = [str(row[0]) for row in subject.query(_TABLES, (subject.settings.mysql.address.database,))]
+    known = f"; the database has {', '.join(names)}" if names else ""
+    return f"Make it, or correct table.name or the database in mysql.url{known}"
+
+
+def _engine(subject: Subject) -> str | Advice:
+    engine = str(subject.query(_ENGINE, (subject.table.database, subject.table.name))[0][0])
+    if engine == "InnoDB":
+        return engine
+    return Advice(
+        f"{subject.name} is kept by {engine}, not InnoDB: its rows have no transactions, and a snapshot may see them half-way",
+        f"ALTER TABLE {subject.name} ENGINE = InnoDB;",
+    )
+
+
 def _primary_key(subject: Subject) -> str:
-    key, table = subject.settings.table.key, subject.table
-    if table.key != (key,):
+    wanted, table = subject.settings.table.key_columns, subject.table
+    if table.key != wanted:
         found = f"the primary key ({', '.join(table.key)})" if table.key else "no primary key"
-        raise SettingError(f"{subject.name} has {found}, not ({key})", _key_remedy(subject))
-    column = table.column(key)
-    if column is None or column.data_type not in KEY_TYPES:
-        kind = column.data_type if column else "unknown"
+        raise SettingError(f"{subject.name} has {found}, not ({', '.join(wanted)})", _key_remedy(subject))
+    columns = [column for column in table.columns if column.name in wanted]
+    if bad := [column for column in columns if column.data_type not in KEY_TYPES]:
         raise SourceError(
-            f"{subject.name} has a primary key of type {kind}", f"Known are {', '.join(sorted(KEY_TYPES))}"
+            f"the primary key of {subject.name} has the column {bad[0].name} of type {bad[0].data_type}",
+            f"Known are {', '.join(sorted(KEY_TYPES))}",
         )
-    return f"{key} ({column.data_type})"
+    types = {column.name: column.data_type for column in columns}
+    return ", ".join(f"{name} ({types[name]})" for name in wanted)
 
 
 def _key_remedy(subject: Subject) -> str:
-    key, table = subject.settings.table.key, subject.table
-    if len(table.key) == 1:
-        return f'Set table.key = "{table.key[0]}"'
-    change = "DROP PRIMARY KEY, " if table.key else ""
-    if table.column(key) is None:
-        return (
-            f"ALTER TABLE {subject.name} {change}ADD COLUMN {quoted(key)} BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY;"
-        )
-    return f"ALTER TABLE {subject.name} {change}ADD PRIMARY KEY ({quoted(key)});"
+    """The key that the table has, in TOML; a table without one needs one, of the columns that the setting names if they are there."""
+    wanted, table = subject.settings.table.key_columns, subject.table
+    if table.key:
+        names = ", ".join(f'"{name}"' for name in table.key)
+        return f"Set table.key = {names if len(table.key) == 1 else f'[{names}]'}"
+    if len(wanted) == 1 and table.column(wanted[0]) is None:
+        column = f"{quoted(wanted[0])} BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY"
+        return f"ALTER TABLE {subject.name} ADD COLUMN {column};"
+    return f"ALTER TABLE {subject.name} ADD PRIMARY KEY ({', '.join(map(quoted, wanted))});"
 
 
 def _picture(subject: Subject) -> str:
@@ -235,38 +174,95 @@ def _columns(subject: Subject) -> str:
     return "all types are known"
 
 
+def _named_columns(subject: Subject) -> str:
+    """A column that `table.payload` or `table.only` names and that is not there makes every row a dead letter."""
+    table = subject.settings.table
+    for setting, names in (("payload", table.payload), ("only", tuple(table.only))):
+        missing = [name for name in names if subject.table.column(name) is None]
+        if missing:
+            known = ", ".join(column.name for column in subject.table.columns)
+            raise SettingError(
+                f"table.{setting} names {missing[0]}, which {subject.name} does not have", f"Its columns: {known}"
+            )
+    return "those that the settings name are there"
+
+
 def _foreign_keys(subject: Subject) -> str:
-    """What a foreign key changes by itself, the engine changes alone: the binlog has no event of it."""
+    """What a foreign key changes by itself, InnoDB changes alone, and the binlog has no event of it. From MySQL 9.6 on the server does it,
+    and logs it: https://dev.mysql.com/doc/refman/9.7/en/replication-features-foreign-keys.html."""
+    if subject.variable("innodb_native_foreign_keys") == "OFF":
+        return "the server logs what they change"
     arguments = (subject.settings.mysql.address.database, subject.settings.table.name)
     for name, on_delete, on_update in subject.query(_FOREIGN_KEYS, arguments):
         if on_delete not in _VALUES_KEPT or on_update not in _VALUES_KEPT:
             raise SourceError(
                 f"the foreign key {name} changes rows of {subject.name} (ON DELETE {on_delete}, ON UPDATE {on_update}),"
                 " and the binlog does not say so",
-                "Make it ON DELETE RESTRICT ON UPDATE RESTRICT",
+                _restricted(subject, str(name)),
             )
     return "none that changes rows"
 
 
+def _restricted(subject: Subject, name: str) -> str:
+    """Two statements: MySQL does not take one that drops a constraint and adds another of its name."""
+    rows = subject.query(_KEY_COLUMNS, (subject.settings.mysql.address.database, subject.settings.table.name, name))
+    columns, others = (", ".join(quoted(row[number]) for row in rows) for number in (0, 3))
+    return (
+        f"ALTER TABLE {subject.name} DROP FOREIGN KEY {quoted(name)}; ALTER TABLE {subject.name} ADD CONSTRAINT {quoted(name)}"
+        f" FOREIGN KEY ({columns}) REFERENCES {quoted(rows[0][1], rows[0][2])} ({others}) ON DELETE RESTRICT ON UPDATE RESTRICT;"
+    )
+
+
+def _snapshot(subject: Subject) -> str:
+    """Only MySQL without GTIDs asks for anything, and there it is tried."""
+    assert subject.connection is not None
+    if not subject.server.gtid and subject.variable("binlog_order_commits") == "OFF":
+        raise SourceError(
+            "binlog_order_commits is OFF, and without GTIDs a snapshot needs it",
+            subject.hosting.set("binlog_order_commits", "ON"),
+        )
+    return watermark.confirm(subject.connection, subject.server, subject.table.database, subject.table.name)
+
+
+def _row_size(subject: Subject) -> str:
+    """The newest rows by key: what is read and written next looks like them."""
+    names = [quoted(column.name) for column in subject.table.columns]
+    picture = quoted(subject.settings.table.picture)
+    order = ", ".join(f"{quoted(name)} DESC" for name in subject.table.key)
+    newest = f"SELECT {', '.join(names)} FROM {subject.name} ORDER BY {order} LIMIT {_SAMPLE_ROWS}"  # noqa: S608 - quoted identifiers
+    total = " + ".join(f"COALESCE(OCTET_LENGTH({name}), 0)" for name in names)
+    rows = subject.query(f"SELECT {total}, {picture} FROM ({newest}) newest")  # noqa: S608
+    if not rows:
+        return "no rows yet"
+    subject.row_bytes = max(int(row[0]) for row in rows)
+    subject.pictures = [row[1] for row in rows if isinstance(row[1], str) and row[1]][:_SAMPLE_PICTURES]
+    return f"up to {subject.row_bytes} bytes in the newest {len(rows)} rows"
+
+
+_NAMES = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+_TABLES = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_TYPE = 'BASE TABLE' ORDER BY 1 LIMIT 20"
+_ENGINE = "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
 _FOREIGN_KEYS = (
     "SELECT CONSTRAINT_NAME, DELETE_RULE, UPDATE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS"
     " WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s"
 )
+_KEY_COLUMNS = (
+    "SELECT COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME"
+    " FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND CONSTRAINT_NAME = %s"
+    " ORDER BY ORDINAL_POSITION"
+)
 
-CHECKS: list[tuple[str, Callable[[Subject], str]]] = [
-    ("connection", _connection),
-    ("binlog", _binlog),
-    ("binlog_format", _variable("binlog_format", "ROW")),
-    ("binlog_row_image", _variable("binlog_row_image", "FULL")),
-    ("binlog_row_metadata", _variable("binlog_row_metadata", "FULL")),
-    ("binlog events", _decodable),
-    ("grant REPLICATION SLAVE", _grant_replication_slave),
-    ("grant REPLICATION CLIENT", _grant_replication_client),
-    ("grant SELECT", _grant_select),
-    ("table", _table),
-    ("primary key", _primary_key),
-    ("picture column", _picture),
-    ("column types", _columns),
-    ("foreign keys", _foreign_keys),
+TABLE = [
+    Probe("grant SELECT", _grant_select, essential=True),
+    Probe("table", _table, essential=True),
+    Probe("engine", _engine),
+    Probe("primary key", _primary_key, essential=True),
+    Probe("picture column", _picture, essential=True),
+    Probe("column types", _columns, essential=True),
+    Probe("columns of the settings", _named_columns),
+    Probe("foreign keys", _foreign_keys, essential=True),
+    Probe("exact snapshots", _snapshot),
+    Probe("row size", _row_size),
 ]
-_GATES = {"connection", "binlog", "table"}
+PROBES = [*SERVER, *TABLE]
+_GATES = {"connection", "binlog", "grant SELECT", "table", "picture column"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import time_ns
 
 
@@ -17,10 +16,9 @@ class Sequence:
     It stays below 2^53 until the year 2248, so doubles hold it exactly. For one thread.
     """
 
-    def __init__(self, last: int = 0, clock_ms: Callable[[], int] = now_ms) -> None:
+    def __init__(self, last: int = 0) -> None:
         self.last = last
-        self._clock_ms = clock_ms
 
-    def next(self) -> int:
-        self.last = max(self.last + 1, self._clock_ms() << 10)
-        return self.last
+    def begin(self, now_ms: int) -> int:
+        """The seq before the next one: whoever hands some out counts on from here, and sets `last`."""
+        return max(self.last, (now_ms << 10) - 1)

@@ -17,6 +17,8 @@ BINARY = 63
 
 
 class ColumnType(IntEnum):
+    """`_COMPRESSED`: MariaDB's COMPRESSED columns, whose values `compressed_columns` restores."""
+
     TINY = 1
     SHORT = 2
     LONG = 3
@@ -43,6 +45,8 @@ class ColumnType(IntEnum):
     VAR_STRING = 253
     STRING = 254
     GEOMETRY = 255
+    BLOB_COMPRESSED = 140
+    VARCHAR_COMPRESSED = 141
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,22 @@ _NUMERIC = {
     ColumnType.FLOAT,
     ColumnType.DOUBLE,
 }
-_TEXT = {ColumnType.VARCHAR, ColumnType.VAR_STRING, ColumnType.STRING, ColumnType.BLOB}
+# Those that a TABLE_MAP gives a collation each. VECTOR: MySQL only (MariaDB's comes as a VARCHAR), seen from 9.7.
+_TEXT = {
+    ColumnType.VARCHAR,
+    ColumnType.VAR_STRING,
+    ColumnType.STRING,
+    ColumnType.BLOB,
+    ColumnType.VECTOR,
+    ColumnType.VARCHAR_COMPRESSED,
+    ColumnType.BLOB_COMPRESSED,
+}
 _LISTS = {ColumnType.ENUM, ColumnType.SET}
 _META_BYTES = {
     ColumnType.FLOAT: 1,
     ColumnType.DOUBLE: 1,
     ColumnType.BLOB: 1,
+    ColumnType.BLOB_COMPRESSED: 1,
     ColumnType.GEOMETRY: 1,
     ColumnType.JSON: 1,
     ColumnType.VECTOR: 1,
@@ -93,6 +107,7 @@ _META_BYTES = {
     ColumnType.DATETIME2: 1,
     ColumnType.TIME2: 1,
     ColumnType.VARCHAR: 2,
+    ColumnType.VARCHAR_COMPRESSED: 2,
     ColumnType.BIT: 2,
     ColumnType.NEWDECIMAL: 2,
     ColumnType.STRING: 2,
@@ -105,12 +120,12 @@ T = TypeVar("T")
 _Types: TypeAlias = list[tuple[ColumnType, tuple[int, int]]]
 
 
-def table_map(body: bytes) -> TableMap:
-    """Database, table, and the rest for `columns`."""
-    end = 9 + body[8]
+def table_map(described: bytes) -> TableMap:
+    """Database, table, and the rest for `columns`, of what follows the table id and the flags."""
+    end = 1 + described[0]
     start = end + 2  # a zero byte, then the length of the table's name
-    stop = start + body[end + 1]
-    return TableMap(body[9:end].decode(), body[start:stop].decode(), body[stop + 1 :])
+    stop = start + described[end + 1]
+    return TableMap(described[1:end].decode(), described[start:stop].decode(), described[stop + 1 :])
 
 
 def columns(rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool]) -> tuple[Column, ...]:
@@ -181,7 +196,7 @@ def _column_type(code: int) -> ColumnType:
 def _resolved(kind: ColumnType, meta: bytes) -> tuple[ColumnType, tuple[int, int]]:
     """ENUM and SET hide behind STRING; a long CHAR keeps the top bits of its length in the type (bug 37426 of MySQL)."""
     if kind not in (ColumnType.STRING, ColumnType.VAR_STRING):
-        if kind == ColumnType.VARCHAR:
+        if kind in (ColumnType.VARCHAR, ColumnType.VARCHAR_COMPRESSED):
             return kind, (int.from_bytes(meta, "little"), 0)
         return kind, (meta[0] if meta else 0, meta[1] if len(meta) > 1 else 0)
     real, low = meta

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ingest.mysql import Connection, Server, query
+from pymysql.cursors import DictCursor
+
+from ingest.mysql import Connection, Server, query, quoted
 from ingest.rows import TableColumn
+
+COUNTED_ROWS = 20_000  # so many rows are counted in a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,17 @@ class Table:
 
     def column(self, name: str) -> TableColumn | None:
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def order(self) -> str:
+        """By what the rows are ordered. While it is the same, the rows behind a key are the same rows; when it changes, a snapshot that is
+        under way must begin again."""
+        found = (self.column(name) for name in self.key)
+        return ", ".join(
+            f"{column.name} {column.data_type} {'unsigned' if column.unsigned else column.collation}".strip()
+            for column in found
+            if column is not None
+        )
 
     @property
     def unsigned(self) -> dict[str, bool]:
@@ -46,9 +62,24 @@ def describe(connection: Connection, server: Server, database: str, name: str) -
     )
 
 
-def _column(json: set[str], name: str, data_type: str, column_type: str) -> TableColumn:
+def _column(
+    json: set[str], name: str, data_type: str, column_type: str, charset: str | None, collation: str | None
+) -> TableColumn:
     kind = data_type.lower()
-    return TableColumn(name, kind, kind == "json" or name in json, "unsigned" in column_type.lower())
+    is_json, unsigned = kind == "json" or name in json, "unsigned" in column_type.lower()
+    return TableColumn(name, kind, is_json, unsigned, charset or "", collation or "")
+
+
+def about(connection: Connection, table: Table, condition: str) -> int:
+    """How many rows fulfil the condition, of which the server must look at few to know; else its guess. Raises PyMySQL's errors."""
+    rows_of = f"FROM {quoted(table.database, table.name)} WHERE {condition}"
+    with connection.cursor(DictCursor) as cursor:
+        cursor.execute(f"EXPLAIN SELECT 1 {rows_of}")
+        plan: dict[str, Any] = cursor.fetchone() or {}
+    scanned = int(plan.get("rows") or 0)
+    if scanned <= COUNTED_ROWS:
+        return int(query(connection, f"SELECT COUNT(*) {rows_of}")[0][0])
+    return round(scanned * float(plan.get("filtered") or 100) / 100)  # MariaDB does not say how many pass the filter
 
 
 def charsets(connection: Connection, server: Server) -> Mapping[int, str]:
@@ -72,7 +103,7 @@ def _json_columns(connection: Connection, server: Server, database: str, name: s
 
 
 _COLUMNS = (
-    "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE FROM information_schema.COLUMNS"
+    "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS"
     " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION"
 )
 _KEY = (

@@ -6,14 +6,23 @@ design.md §2: dates ISO as stored, TIMESTAMP in UTC with `Z`, TIME and DECIMAL 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cache, lru_cache
 
 from ingest.tablemap import ColumnType
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # nothing here depends on a time zone
+_DAY_S = 86_400
 _DIGIT_BYTES = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)  # bytes of a group of so many decimal digits
+_DAYS = 1 << 14  # as texts that are remembered: rows tend to share them
+
+# Clocks are put together from two texts: 5 bits hour and 6 minute, or the minute of the day; and 6 bits second.
+_HOUR_MINUTE = tuple(f"{number >> 6:02}:{number & 63:02}" for number in range(1 << 11))
+_MINUTE_OF_DAY = tuple(f"{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60))
+_SECOND = tuple(f":{second:02}" for second in range(1 << 6))
 
 
+@lru_cache(_DAYS)
 def date(number: int) -> str | None:
     """Three bytes: 15 bits year, 4 month, 5 day."""
     return _date(number >> 9, number >> 5 & 15, number & 31)
@@ -25,13 +34,18 @@ def _date(year: int, month: int, day: int) -> str | None:
 
 def datetime2(data: bytes, digits: int) -> str | None:
     """Five bytes, the top bit set: 17 bits year * 13 + month, 5 day, 5 hour, 6 minute, 6 second; then the fraction."""
-    return _datetime(int.from_bytes(data[:5], "big") - (1 << 39), _fraction(data[5:], digits))
+    number = int.from_bytes(data[:5], "big") - (1 << 39)
+    day = _month_day(number >> 17)
+    if day is None:
+        return None
+    return f"{day}T{_HOUR_MINUTE[number >> 6 & 0x7FF]}{_SECOND[number & 63]}{_fraction(data[5:], digits)}"
 
 
-def _datetime(number: int, fraction: str) -> str | None:
-    months, days = number >> 22, number >> 17 & 31
-    day = _date(months // 13, months % 13, days)
-    return day and f"{day}T{_clock(number & 0x1FFFF)}{fraction}"
+@lru_cache(_DAYS)
+def _month_day(number: int) -> str | None:
+    """17 bits year * 13 + month, 5 day."""
+    months = number >> 5
+    return _date(months // 13, months % 13, number & 31)
 
 
 def _clock(number: int) -> str:
@@ -57,8 +71,14 @@ def timestamp(data: bytes, digits: int) -> str | None:
     seconds = int.from_bytes(data[:4], "big")
     if not seconds:
         return None
-    moment = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{moment}{_fraction(data[4:], digits)}Z"
+    days, rest = divmod(seconds, _DAY_S)
+    return f"{_epoch_day(days)}T{_MINUTE_OF_DAY[rest // 60]}{_SECOND[rest % 60]}{_fraction(data[4:], digits)}Z"
+
+
+@lru_cache(_DAYS)
+def _epoch_day(days: int) -> str:
+    """So many days after 1970-01-01."""
+    return (_EPOCH + timedelta(days)).date().isoformat()
 
 
 def time2(data: bytes, digits: int) -> str:
@@ -74,7 +94,7 @@ def _fraction(data: bytes, digits: int) -> str:
     """Two digits a byte; of an odd number of digits the last one stored is always zero."""
     if not digits:
         return ""
-    return "." + f"{int.from_bytes(data, 'big'):0{2 * len(data)}}"[:digits]
+    return f".{int.from_bytes(data, 'big'):0{2 * len(data)}}"[: digits + 1]
 
 
 def packed(number: int, kind: int) -> str:
@@ -96,18 +116,35 @@ def decimal_size(precision: int, scale: int) -> int:
 
 def decimal(data: bytes, precision: int, scale: int) -> str:
     """Groups of nine digits in four bytes each, the short group outermost; the top bit is the sign, a negative number is inverted."""
-    negative = not data[0] & 0x80
-    digits = bytes([data[0] ^ 0x80]) + data[1:]
+    top, inverted, groups = _layout(precision, scale)
+    number = int.from_bytes(data, "big") ^ top
+    negative = number & top
     if negative:
-        digits = bytes(byte ^ 0xFF for byte in digits)
+        number ^= inverted
+    text = _digits(number, precision - scale, scale, groups)
+    return f"-{text}" if negative and text.strip("0.") else text
+
+
+def _digits(number: int, integer: int, scale: int, groups: list[tuple[int, int, int]]) -> str:
+    if 0 < integer <= 9 and 0 < scale <= 9:
+        (shift, _, _), (_, mask, _) = groups
+        return f"{number >> shift}.{number & mask:0{scale}}"
+    text = "".join([f"{number >> shift & mask:0{digits}}" for shift, mask, digits in groups])
+    whole = text[:integer].lstrip("0") or "0"
+    return f"{whole}.{text[integer:]}" if scale else whole
+
+
+@cache
+def _layout(precision: int, scale: int) -> tuple[int, int, list[tuple[int, int, int]]]:
+    """The top bit, all bits, and of each group how far to shift it, its mask and its number of digits."""
     integer = precision - scale
-    groups = [integer % 9, *[9] * (integer // 9), *[9] * (scale // 9), scale % 9]
-    text, at = "", 0
-    for group in filter(None, groups):
-        size = _DIGIT_BYTES[group]
-        text += f"{int.from_bytes(digits[at : at + size], 'big'):0{group}}"
-        at += size
-    return plain_decimal(f"{'-' if negative else ''}{text[:integer]}.{text[integer:]}")
+    digits = [size for size in (integer % 9, *[9] * (integer // 9), *[9] * (scale // 9), scale % 9) if size]
+    bits = 8 * decimal_size(precision, scale)
+    groups, shift = [], bits
+    for size in digits:
+        shift -= 8 * _DIGIT_BYTES[size]
+        groups.append((shift, (1 << 8 * _DIGIT_BYTES[size]) - 1, size))
+    return 1 << bits - 1, (1 << bits) - 1, groups
 
 
 def plain_decimal(text: str) -> str:

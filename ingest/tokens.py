@@ -11,9 +11,9 @@ _TOKEN = re.compile(
       (?P<comment>  /\*(?!!|M!).*?\*/ | --(?=\s|$)[^\n]* | \#[^\n]* )
     | (?P<open>     /\*M?!\d* )             # what follows is executed; its end is the next */
     | (?P<close>    \*/ )
-    | (?P<name>     `(?:[^`]|``)*` )
-    | (?P<text>     '(?:[^'\\]|\\.|'')*' )
-    | (?P<quoted>   "(?:[^"\\]|\\.|"")*" )
+    | (?P<name>     `(?:[^`]++|``)*+` )     # possessive: a text of many megabytes is passed over without remembering how
+    | (?P<text>     '(?:[^'\\]++|\\.|'')*+' )
+    | (?P<quoted>   "(?:[^"\\]++|\\.|"")*+" )
     | (?P<word>     [\w$\u0080-\uffff]+ )
     | (?P<sign>     \S )
     """,

@@ -1,29 +1,31 @@
-"""From the packets of the binlog stream to the parts of transactions that the listener writes. Pure, but for what it remembers."""
+"""From the packets of the binlog stream to the parts of transactions that the listener writes. Pure, but for what it remembers.
+
+This is the hot path: a transaction of one row comes in five packets, and each costs about a microsecond. So headers are unpacked in place,
+TABLE_MAPs are known again by their bytes, and what is made of each event is as small as can be.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import NamedTuple, Protocol
 
-from ingest import events, statements, tablemap
-from ingest.events import Event, EventType
-from ingest.gtid import Executed
-from ingest.position import Position
-from ingest.rowimage import ColumnUnreadable, Incomplete, RowImages
+from ingest import compression, events, statements, tablemap
+from ingest.events import EventType
+from ingest.rowimage import ColumnUnreadable, Incomplete, RowChange, RowImages
 from ingest.statements import Effect
 from pixtail.core.errors import SourceError, UndecodableEvent
 
-Values: TypeAlias = dict[str, Any]
-RowChange: TypeAlias = tuple[Values | None, Values | None]
-"""Before and after; None where there is none."""
+_DUMMY_TABLE_ID = (0x00FFFFFF).to_bytes(6, "little")  # MySQL: a row event without rows that only ends a statement
+_MOST_SHAPES = 1000  # remembered TABLE_MAPs, of all tables of the server
+_MOST_BEGINS = 1000  # there is one for each set of session variables that the statement depends on
+_GTID = int(EventType.GTID)
+AGAIN = "then take a new snapshot: start with --on-lost-position=snapshot"
 
-_DUMMY_TABLE_ID = 0x00FFFFFF  # MySQL: a row event without rows that only ends a statement
-AGAIN = "then take a new snapshot under another kafka.prefix"
 
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """What is known of a transaction while its rows come in. `commit_ms`: since the epoch, of the server's clock."""
 
     gtid: str | None
@@ -31,46 +33,23 @@ class Transaction:
     commit_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Row changes of the table, in order; `file` and `pos` say where their event begins."""
+class Handler(Protocol):
+    """Is told, in order, what the stream brings. `file` and `pos` say where the event begins; behind a commit, where it ends."""
 
-    transaction: Transaction
-    changes: list[RowChange]
-    file: str
-    pos: int
-    size_bytes: int
+    def rows(self, transaction: Transaction, changes: list[RowChange], file: str, pos: int, size_bytes: int) -> None:
+        """Row changes of the table, all of one kind."""
 
+    def truncated(self, transaction: Transaction, file: str, pos: int) -> None:
+        """The table lost all its rows at once."""
 
-@dataclass(frozen=True, slots=True)
-class Truncated:
-    """TRUNCATE of the table."""
-
-    transaction: Transaction
-    file: str
-    pos: int
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A transaction is complete, of whatever table; `position` lies behind it."""
-
-    position: Position
-    commit_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Altered:
-    """The table was altered by the transaction before: whether it can still be followed must be looked at again."""
-
-
-Part: TypeAlias = Rows | Truncated | Committed | Altered
+    def committed(self, gtid: str | None, file: str, pos: int, commit_ms: int) -> None:
+        """A transaction is complete, of whatever table. Without a GTID: it has none, or only the position has moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
     """What is followed, and what the server knows that the binlog does not say: the character set of each collation id, which columns
-    are MariaDB's JSON, and which are unsigned now."""
+    are MariaDB's JSON, and which are unsigned now. `may_go`: a table that goes is an empty one (`table.on_drop`)."""
 
     database: str
     table: str
@@ -78,207 +57,326 @@ class Followed:
     charset_of: Mapping[int, str]
     json: frozenset[str] = frozenset()
     unsigned: Mapping[str, bool] = field(default_factory=dict)
+    may_go: bool = False
 
 
 class Transactions:
-    """Reads one stream, from `position` on. `executed` grows with each transaction (None: no GTIDs). For one thread."""
+    """Reads one stream, which begins in `file` at offset `pos`. For one thread.
 
-    def __init__(self, followed: Followed, position: Position, executed: Executed | None) -> None:
+    Between transactions, `file` and `pos` say how far it has read, of whatever tables. `altered` is set once a statement has made another
+    table of ours.
+    """
+
+    def __init__(self, followed: Followed, file: str, pos: int, handler: Handler) -> None:
+        self.file = file
+        self.pos = pos
+        self.altered: Effect | None = None
         self._followed = followed
-        self._file = position.file
-        self._executed = executed
-        self._checksums = False  # until the FORMAT_DESCRIPTION, which comes first, says otherwise
-        self._tables: dict[int, RowImages | None] = {}  # None: another table
-        self._shapes: dict[bytes, RowImages] = {}
+        self._handler = handler
+        self._received_ms = 0
+        self._offset = pos  # behind the event at hand; counted for MariaDB only
+        self._checksum_bytes = 0  # until the FORMAT_DESCRIPTION, which comes first, says otherwise
+        self._tables: dict[bytes, RowImages | None] = {}  # by table id; None: another table
+        self._shapes: dict[bytes, RowImages | None] = {}  # by the bytes of the TABLE_MAP
+        self._begins: set[bytes] = set()  # QUERY events that say BEGIN, without their first eight bytes
+        self._sids: dict[bytes, str] = {}
         self._transaction: Transaction | None = None
         self._open = False  # between BEGIN and COMMIT
         self._has_rows = False
-        self._handlers = {
-            EventType.QUERY: self._statement,
-            EventType.EXECUTE_LOAD_QUERY: self._statement,
+        self._takes: dict[int, Callable[[bytes, int], None]] = {
+            EventType.QUERY: self._query,
+            EventType.EXECUTE_LOAD_QUERY: self._load,
             EventType.ROTATE: self._rotate,
-            EventType.XID: self._commit,
+            EventType.FORMAT_DESCRIPTION: self._format,
+            EventType.XID: self._xid,
             EventType.TABLE_MAP: self._map,
             EventType.GTID: self._mysql_gtid,
             EventType.ANONYMOUS_GTID: self._mysql_gtid,
             EventType.MARIADB_GTID: self._mariadb_gtid,
             EventType.XA_PREPARE: self._xa_prepare,
-            **dict.fromkeys(events.ROWS, self._rows),
+            EventType.GTID_TAGGED: self._tagged_gtid,
+            EventType.HEARTBEAT: self._heartbeat,
+            EventType.TRANSACTION_PAYLOAD: self._payload,
+            EventType.QUERY_COMPRESSED: self._compressed,
+            **dict.fromkeys(events.COMPRESSED_ROWS, self._compressed_rows),
+            **dict.fromkeys(events.INSERTS, self._inserts),
+            **dict.fromkeys(events.UPDATES, self._updates),
+            **dict.fromkeys(events.DELETES, self._deletes),
         }
 
-    def feed(self, packet: bytes, received_ms: int) -> Iterator[Part]:
-        """What the next packet brings. Raises `UndecodableEvent` or `SourceError` rather than skip something."""
-        event = events.parse(packet, self._checksums)
-        if event.type == EventType.FORMAT_DESCRIPTION:
-            self._checksums = events.has_checksums(packet)
-            return
-        handler = self._handlers.get(event.type)  # type: ignore[call-overload]
-        if handler is not None:
-            yield from handler(event, received_ms)
-        elif event.type not in events.HARMLESS:
-            self._refuse(event)
+    def feed(self, packets: Iterable[bytes], received_ms: int) -> None:
+        """Tells the handler what the packets bring. Stops early when `altered` is set: what follows must be read anew.
 
-    def _refuse(self, event: Event) -> None:
-        """Stops, unless the event is of another table."""
-        if event.type in events.UNDECODABLE_ROWS:
-            if self._table_of(event) is None:
+        Raises `UndecodableEvent` or `SourceError` rather than skip something.
+        """
+        self._received_ms = received_ms
+        takes, counts = self._takes, self._followed.mariadb
+        for packet in packets:
+            if counts:
+                self._count(packet)
+            take = takes.get(packet[events.KIND])
+            if take is not None:
+                take(packet, len(packet) - self._checksum_bytes)
+            else:
+                self._pass_or_refuse(packet)
+            if self.altered is not None:
                 return
-            name, remedy = events.UNDECODABLE_ROWS[event.type]
+
+    def _count(self, packet: bytes) -> None:
+        """MariaDB 11.8 writes no offsets into the events inside a transaction (seen): they are counted from the last one that has one."""
+        if behind := events.end(packet):
+            self._offset = behind
+        elif events.timestamp_s(packet) and packet[events.KIND] not in events.OUTSIDE_FILE:
+            self._offset += events.size(packet)
+
+    def _pass_or_refuse(self, packet: bytes) -> None:
+        if packet[events.KIND] not in events.HARMLESS:
+            self._refuse(packet)
+        self.pos = events.end(packet) or self.pos
+
+    def _refuse(self, packet: bytes) -> None:
+        """Stops, unless the event is of another table."""
+        kind = packet[events.KIND]
+        if kind in events.UNDECODABLE_ROWS:
+            if self._images(packet) is None:
+                return
+            name, remedy = events.UNDECODABLE_ROWS[kind]
         else:
-            name, remedy = events.UNDECODABLE.get(event.type, ("unknown", "Report the server's version and this type"))
+            name, remedy = events.UNDECODABLE.get(kind, ("unknown", "Report the server's version and this type"))
         raise UndecodableEvent(
-            f"the binlog event {name} (type {event.type}) at {self._at(event)} cannot be decoded", f"{remedy}; {AGAIN}"
+            f"the binlog event {name} (type {kind}) at {self._at(packet)} cannot be decoded", f"{remedy}; {AGAIN}"
         )
 
     # Transactions
 
-    def _mysql_gtid(self, event: Event, received_ms: int) -> Iterator[Part]:
-        gtid, commit_ms = events.mysql_gtid(event.body)
-        anonymous = event.type == EventType.ANONYMOUS_GTID
-        self._begin(None if anonymous else gtid, event, commit_ms or _commit_ms(event, received_ms))
-        return iter(())
-
-    def _mariadb_gtid(self, event: Event, received_ms: int) -> Iterator[Part]:
-        gtid, self._open = events.mariadb_gtid(event)
-        self._begin(gtid, event, _commit_ms(event, received_ms))
-        return iter(())
-
-    def _begin(self, gtid: str | None, event: Event, commit_ms: int) -> None:
-        self._transaction = Transaction(gtid, event.server_id, commit_ms)
+    def _mysql_gtid(self, packet: bytes, stop: int) -> None:
+        timestamp_s, kind, server_id, _, _, _ = events.HEADER.unpack_from(packet)
+        commit_ms = events.mysql_commit_ms(packet, stop) or self._commit_ms(timestamp_s)
+        gtid = None
+        if kind == _GTID:
+            sid, number = events.mysql_gtid(packet)
+            gtid = f"{self._sids.get(sid) or self._sid(sid)}:{number}"
+        self._transaction = Transaction(gtid, server_id, commit_ms)
         self._has_rows = False
 
-    def _commit(self, event: Event, received_ms: int) -> Iterator[Part]:
-        transaction = self._current(event, received_ms)
-        if self._executed is not None and transaction.gtid is not None:
-            self._executed.add(transaction.gtid)
+    def _tagged_gtid(self, packet: bytes, stop: int) -> None:
+        _, _, server_id, _, _, _ = events.HEADER.unpack_from(packet)
+        try:
+            gtid, commit_ms = events.tagged_gtid(packet[events.BODY : stop])
+        except ValueError as error:
+            raise UndecodableEvent(f"the GTID at {self._at(packet)} cannot be decoded: {error}") from error
+        self._transaction = Transaction(gtid, server_id, commit_ms)
+        self._has_rows = False
+
+    def _sid(self, sid: bytes) -> str:
+        self._sids[sid] = text = str(uuid.UUID(bytes=sid))
+        return text
+
+    def _mariadb_gtid(self, packet: bytes, _stop: int) -> None:
+        timestamp_s, _, server_id, _, _, _ = events.HEADER.unpack_from(packet)
+        gtid, self._open = events.mariadb_gtid(packet, server_id)
+        self._transaction = Transaction(gtid, server_id, self._commit_ms(timestamp_s))
+        self._has_rows = False
+
+    def _commit_ms(self, timestamp_s: int) -> int:
+        """The header has whole seconds: the latest moment that they allow, but no moment to come."""
+        return min(self._received_ms, timestamp_s * 1000 + 999)
+
+    def _xid(self, packet: bytes, _stop: int) -> None:
+        transaction = self._transaction or self._current(packet)
         self._transaction, self._open, self._has_rows = None, False, False
         self._tables.clear()
-        yield Committed(self._position(event.end), transaction.commit_ms)
+        self.pos = events.end(packet) or self.pos
+        self._handler.committed(transaction.gtid, self.file, self.pos, transaction.commit_ms)
 
-    def _xa_prepare(self, event: Event, received_ms: int) -> Iterator[Part]:
+    def _xa_prepare(self, packet: bytes, stop: int) -> None:
         """Its rows are not committed yet, and may never be. The event ends a group of its own, unless it commits in one phase."""
-        if self._has_rows and not event.body[0]:
+        if self._has_rows and not packet[events.BODY]:
             raise UndecodableEvent(
-                f"an XA transaction prepared at {self._at(event)} changed the table {self._name}",
+                f"an XA transaction prepared at {self._at(packet)} changed the table {self._name}",
                 f"Write to it without XA PREPARE; {AGAIN}",
             )
-        return self._commit(event, received_ms)
+        self._xid(packet, stop)
 
-    def _current(self, event: Event, received_ms: int) -> Transaction:
+    def _current(self, packet: bytes) -> Transaction:
         if self._transaction is None:  # no GTID event went before
-            self._begin(None, event, _commit_ms(event, received_ms))
-        assert self._transaction is not None
+            timestamp_s, _, server_id, _, _, _ = events.HEADER.unpack_from(packet)
+            self._transaction = Transaction(None, server_id, self._commit_ms(timestamp_s))
+            self._has_rows = False
         return self._transaction
 
     # Statements
 
-    def _statement(self, event: Event, received_ms: int) -> Iterator[Part]:
-        default, text = events.statement(event)
-        found = statements.effect(text, statements.Target(self._followed.database, self._followed.table, default))
-        transaction = self._current(event, received_ms)
-        if found in statements.STOPPING:
-            raise SourceError(
-                f"{found.value} of {self._name} at {self._at(event)} changed rows that the binlog does not hold",
-                f"{_REMEDIES.get(found, 'Restore the table if need be')}; {AGAIN}",
-            )
-        if found is Effect.ROLLBACK:
-            self._refuse_rollback(event)
-        if found is Effect.TRUNCATED:
-            yield Truncated(transaction, self._file, event.start)
-        if found is Effect.BEGIN:
+    def _query(self, packet: bytes, stop: int) -> None:
+        text = packet[events.BODY + 8 : stop]
+        if text in self._begins:
             self._open = True
-        elif found is Effect.COMMIT or not self._open or text == Effect.ROLLBACK.value:
-            yield from self._commit(event, received_ms)
-        if found is Effect.ALTERED:
-            yield Altered()
+            return
+        start = events.text_start(packet, events.QUERY_FIXED)
+        if packet[start:stop] == b"BEGIN" and len(self._begins) < _MOST_BEGINS:
+            self._begins.add(text)
+        self._statement(packet, start, stop)
 
-    def _refuse_rollback(self, event: Event) -> None:
+    def _load(self, packet: bytes, stop: int) -> None:
+        self._statement(packet, events.text_start(packet, events.LOAD_FIXED), stop)
+
+    def _statement(self, packet: bytes, start: int, stop: int) -> None:
+        text = packet[start:stop].decode(errors="replace")
+        default = events.default_database(packet, start)
+        effect = statements.effect(text, statements.Target(self._followed.database, self._followed.table, default))
+        transaction = self._current(packet)
+        self._stop_at(effect, packet)
+        if effect is Effect.TRUNCATED or effect in statements.GONE:
+            self._handler.truncated(transaction, self.file, self._start(packet))
+        if effect is Effect.BEGIN:
+            self._open = True
+        elif effect is Effect.COMMIT or not self._open or text == Effect.ROLLBACK.value:
+            self._xid(packet, stop)
+        if effect in statements.ALTERING:
+            self.altered = effect
+
+    def _stop_at(self, effect: Effect, packet: bytes) -> None:
+        """At what changed rows and does not say which."""
+        if effect in statements.STOPPING or (effect in statements.GONE and not self._followed.may_go):
+            raise SourceError(
+                f"{effect.value} of {self._name} at {self._at(packet)} changed rows that the binlog does not hold",
+                f"{_REMEDIES.get(effect, 'Restore the table if need be')}; {AGAIN}",
+            )
+        if effect is Effect.ROLLBACK:
+            self._refuse_rollback(packet)
+
+    def _refuse_rollback(self, packet: bytes) -> None:
         """Row events before a ROLLBACK exist only where a transaction mixes engines, and which of them count is not said."""
         if self._has_rows:
             raise UndecodableEvent(
-                f"a transaction that changed {self._name} and mixes storage engines was rolled back at {self._at(event)}",
+                f"a transaction that changed {self._name} and mixes storage engines was rolled back at {self._at(packet)}",
                 f"Do not mix engines in a transaction; {AGAIN}",
             )
 
     # Rows
 
-    def _map(self, event: Event, _received_ms: int) -> Iterator[Part]:
-        found = tablemap.table_map(event.body)
+    def _map(self, packet: bytes, stop: int) -> None:
+        """Known again by its bytes, which stays right across ALTER TABLE and reused table ids."""
+        described = packet[events.BODY + 8 : stop]
+        try:
+            images = self._shapes[described]
+        except KeyError:
+            images = self._shape(described, packet)
+        self._tables[packet[events.BODY : events.BODY + 6]] = images
+
+    def _shape(self, described: bytes, packet: bytes) -> RowImages | None:
+        if len(self._shapes) >= _MOST_SHAPES:
+            self._shapes.clear()
+        found = tablemap.table_map(described)
         ours = (found.database, found.table) == (self._followed.database, self._followed.table)
-        self._tables[events.table_id(event.body)] = self._shape(found.rest, event) if ours else None
-        return iter(())
+        self._shapes[described] = images = self._compile(found.rest, packet) if ours else None
+        return images
 
-    def _shape(self, rest: bytes, event: Event) -> RowImages:
-        """Remembered by its bytes, which stays right across ALTER TABLE and reused table ids."""
-        if rest not in self._shapes:
-            try:
-                columns = tablemap.columns(rest, self._followed.mariadb, self._followed.unsigned)
-            except tablemap.Unreadable as error:
-                raise UndecodableEvent(
-                    f"the TABLE_MAP of {self._name} at {self._at(event)} cannot be decoded: {error}",
-                    f"SET GLOBAL binlog_row_metadata = FULL, and no compressed columns; {AGAIN}",
-                ) from error
-            self._shapes[rest] = RowImages(columns, self._followed.charset_of, self._followed.json)
-        return self._shapes[rest]
+    def _compile(self, rest: bytes, packet: bytes) -> RowImages:
+        try:
+            columns = tablemap.columns(rest, self._followed.mariadb, self._followed.unsigned)
+            return RowImages(columns, self._followed.charset_of, self._followed.json)
+        except (tablemap.Unreadable, ColumnUnreadable) as error:
+            raise UndecodableEvent(
+                f"the TABLE_MAP of {self._name} at {self._at(packet)} cannot be decoded: {error}",
+                f"SET GLOBAL binlog_row_metadata = FULL; {AGAIN}",
+            ) from error
 
-    def _table_of(self, event: Event) -> RowImages | None:
-        number = events.table_id(event.body)
-        if number not in self._tables and number != _DUMMY_TABLE_ID:
-            raise UndecodableEvent(f"the row event at {self._at(event)} comes without its TABLE_MAP")
-        return self._tables.get(number)
+    def _images(self, packet: bytes) -> RowImages | None:
+        number = packet[events.BODY : events.BODY + 6]
+        try:
+            return self._tables[number]
+        except KeyError:
+            if number == _DUMMY_TABLE_ID:
+                return None
+            raise UndecodableEvent(f"the row event at {self._at(packet)} comes without its TABLE_MAP") from None
 
-    def _rows(self, event: Event, received_ms: int) -> Iterator[Part]:
-        images = self._table_of(event)
+    def _inserts(self, packet: bytes, stop: int) -> None:
+        self._rows(packet, lambda images, at: [(None, after) for after in images.rows(packet, at, stop)])
+
+    def _updates(self, packet: bytes, stop: int) -> None:
+        self._rows(packet, lambda images, at: images.pairs(packet, at, stop))
+
+    def _deletes(self, packet: bytes, stop: int) -> None:
+        self._rows(packet, lambda images, at: [(before, None) for before in images.rows(packet, at, stop)])
+
+    def _rows(self, packet: bytes, decode: Callable[[RowImages, int], list[RowChange]]) -> None:
+        images = self._images(packet)
         if images is None:
             return
-        transaction = self._current(event, received_ms)
         self._has_rows = True
         try:
-            changes = _changes(event, images)
+            changes = decode(images, events.rows_start(packet))
         except Incomplete as error:
             raise UndecodableEvent(
-                f"a row of {self._name} at {self._at(event)} is incomplete: {error}",
+                f"a row of {self._name} at {self._at(packet)} is incomplete: {error}",
                 f"SET GLOBAL binlog_row_image = FULL (sessions too); {AGAIN}",
             ) from error
         except ColumnUnreadable as error:
-            raise UndecodableEvent(f"a row of {self._name} at {self._at(event)} cannot be decoded: {error}") from error
-        yield Rows(transaction, changes, self._file, event.start, len(event.body))
+            raise UndecodableEvent(f"a row of {self._name} at {self._at(packet)} cannot be decoded: {error}") from error
+        if changes:
+            transaction = self._transaction or self._current(packet)
+            self._handler.rows(transaction, changes, self.file, self._start(packet), len(packet))
+
+    # What is compressed
+
+    def _payload(self, packet: bytes, stop: int) -> None:
+        """The events of a whole transaction. Their offsets mean nothing; they get those of the event that they are in, and its checksum's
+        room."""
+        with self._torn(packet):
+            for event in compression.inner_events([packet[events.BODY : stop]]):
+                inner = b"".join((b"\0", event[:9], packet[10:18], event[17:], bytes(self._checksum_bytes)))
+                self.feed([inner], self._received_ms)
+
+    def _compressed_rows(self, packet: bytes, stop: int) -> None:
+        if self._images(packet) is not None:
+            self._compressed(packet, stop)
+
+    def _compressed(self, packet: bytes, stop: int) -> None:
+        with self._torn(packet):
+            kind, body = compression.plain(packet[events.KIND], packet[events.BODY : stop])
+        plain = b"".join((packet[: events.KIND], bytes([kind]), packet[events.KIND + 1 : events.BODY], body))
+        self._takes[kind](plain, len(plain))
+
+    @contextmanager
+    def _torn(self, packet: bytes) -> Iterator[None]:
+        try:
+            yield
+        except compression.Torn as error:
+            raise UndecodableEvent(f"the compressed event at {self._at(packet)} cannot be decoded: {error}") from error
 
     # Where
 
-    def _rotate(self, event: Event, _received_ms: int) -> Iterator[Part]:
+    def _format(self, packet: bytes, _stop: int) -> None:
+        self._checksum_bytes = events.checksum_bytes(packet)
+        self.pos = events.end(packet) or self.pos
+
+    def _rotate(self, packet: bytes, stop: int) -> None:
         """The real one (the first of a stream has no time) lies between transactions; without this step an idle server's file could be
         purged under a file position that nothing moves."""
-        self._file, offset = events.rotation(event.body)
-        if event.timestamp_s and not self._open:
-            yield Committed(self._position(offset), event.timestamp_s * 1000)
+        self.file, self.pos = events.rotation(packet[events.BODY : stop])
+        timestamp_s = events.timestamp_s(packet)
+        if timestamp_s and not self._open:
+            self._handler.committed(None, self.file, self.pos, timestamp_s * 1000)
 
-    def _position(self, end: int) -> Position:
-        return Position(None if self._executed is None else str(self._executed), self._file, end)
+    def _heartbeat(self, packet: bytes, stop: int) -> None:
+        """Names the file, and in its header the offset up to which the server has nothing more for us."""
+        self.file, self.pos = packet[events.BODY : stop].decode(), events.end(packet) or self.pos
 
-    def _at(self, event: Event) -> str:
-        return f"{self._file}:{event.start}"
+    def _start(self, packet: bytes) -> int:
+        """The offset where an event begins."""
+        return max((events.end(packet) or self._offset) - events.size(packet), 0)
+
+    def _at(self, packet: bytes) -> str:
+        return f"{self.file}:{self._start(packet)}"
 
     @property
     def _name(self) -> str:
         return f"{self._followed.database}.{self._followed.table}"
 
 
-def _changes(event: Event, images: RowImages) -> list[RowChange]:
-    body = events.row_images(event)
-    if event.type in events.UPDATES:
-        return list(images.pairs(body))
-    if event.type in events.INSERTS:
-        return [(None, after) for after in images.rows(body)]
-    return [(before, None) for before in images.rows(body)]
-
-
-def _commit_ms(event: Event, received_ms: int) -> int:
-    """The header has whole seconds: the latest moment that they allow, but no moment to come."""
-    return min(received_ms, event.timestamp_s * 1000 + 999)
-
-
 _REMEDIES = {
     Effect.WRITTEN: "SET GLOBAL binlog_format = ROW (sessions too)",
     Effect.RENAMED: "Correct table.name if it has another one now",
+    Effect.DROPPED: 'Restore the table, or set table.on_drop = "empty"',
 }

@@ -68,11 +68,18 @@ def run(config: Config = None, with_parent: WithParent = False) -> None:
 
 
 @app.command()
-def listen(config: Config = None, with_parent: WithParent = False) -> None:
+def listen(
+    on_lost_position: Annotated[
+        Literal["stop", "snapshot"],
+        typer.Option(help="When the server has purged what was not read yet: stop, or read the table anew."),
+    ] = "stop",
+    config: Config = None,
+    with_parent: WithParent = False,
+) -> None:
     """The binlog listener: MySQL to Kafka."""
     from pixtail.app import services
 
-    services.listen(load(config), with_parent)
+    services.listen(load(config), with_parent, on_lost_position)
 
 
 @app.command()
@@ -101,6 +108,35 @@ def status(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def backfill(
+    limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Rows read at a time.")] = 4000,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this row; may be repeated.")] = None,
+    ids_file: Annotated[Path | None, typer.Option(help="Only these rows: a file with an id on each line.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Sends existing rows again, by the running listener. Ctrl-C pauses; the same command goes on."""
+    from pixtail.app import backfill as command
+
+    settings = load(config)
+    chosen = command.selection(where or [], ids or [], ids_file, limit)
+    if dry_run:
+        outcome = command.Outcome(0, command.count(settings, chosen), done=False)
+    else:
+        outcome = command.backfill(settings, chosen, batch_size, Console(stderr=True))
+    if as_json:
+        _json(outcome.as_json())
+    else:
+        _out(f"{outcome.about} rows would be sent" if dry_run else f"{outcome.rows} of {outcome.about} rows sent")
+    raise typer.Exit(0 if outcome.done or dry_run else 1)
+
+
+@app.command()
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
     image: Annotated[Path | None, typer.Option("--image", "-i", help="A picture file to look for instead.")] = None,
@@ -119,17 +155,55 @@ def search(
 
 
 @app.command()
+def init(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="MYSQL_URL", envvar="PIXTAIL_MYSQL__URL", help="mysql://user:password@host:3306/database"
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("pixtail.toml"),
+    table: Annotated[str | None, typer.Option(help="The table to follow.")] = None,
+    column: Annotated[str | None, typer.Option(help="Its column with the picture's path or URL.")] = None,
+    pictures: Annotated[str | None, typer.Option(help="Folder or http address that relative paths start from.")] = None,
+    kafka: Annotated[str, typer.Option(help="Kafka's host:port, several with commas.")] = "localhost:9092",
+    account: Annotated[
+        str | None, typer.Option(help="Print the statements that make this account, and use it.")
+    ] = None,
+    url_in_file: Annotated[
+        bool, typer.Option("--url-in-file/--url-in-env", help="Where the address with its password goes.")
+    ] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the best guess.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Looks at a database, writes the settings file, and says what is still to be done."""
+    from pixtail.app.init import Terminal, Wishes, at_terminal, print_outcome
+    from pixtail.app.init import init as run_init
+
+    console = Console()
+    asker = Terminal(console) if at_terminal() and not yes and not as_json else None
+    wishes = Wishes(url, output, force, table, column, pictures, kafka, account, url_in_file)
+    outcome = run_init(wishes, asker)
+    _json(outcome.to_json()) if as_json else print_outcome(outcome, console)
+
+
+@app.command()
 def doctor(config: Config = None, as_json: Json = False) -> None:
     """Checks everything before it starts; each failed check says what mends it."""
-    from pixtail.app.doctor import examine, print_check, summary
+    from pixtail.app.doctor import Printer, examine, summary
 
-    console, found = Console(), []
-    for check in examine(load(config)):
-        found.append(check)
+    console = Console()
+    printer, found = Printer(console), []
+    for finding in examine(load(config)):
+        found.append(finding)
         if not as_json:
-            print_check(check, console)
-    well = all(check.ok for check in found)
-    _json({"ok": well, "checks": found}) if as_json else console.print(summary(found))
+            printer.show(finding)
+    well = all(finding.check.ok for finding in found)
+    if as_json:
+        _json({"ok": well, "checks": [finding.to_json() for finding in found]})
+    else:
+        console.print(f"\n{summary([finding.check for finding in found])}", highlight=False)
     if not well:
         raise typer.Exit(1)
 

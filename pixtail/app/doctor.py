@@ -2,28 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
 
 from rich.console import Console
 
 from pixtail.app import wiring
-from pixtail.bus.inspection import describe_broker
+from pixtail.bus.inspection import describe_broker, judge_cluster, leaders, look_at_cluster, saved_state
+from pixtail.bus.topics import Topics
 from pixtail.core.checks import Check, attempt, skipped
-from pixtail.core.errors import DimensionMismatch, PixtailError, StoreBusy
+from pixtail.core.errors import DimensionMismatch, PictureError, PixtailError, SettingError, StoreBusy
 from pixtail.core.ports import Embedder
 from pixtail.core.settings import Settings
 
 KAFKA, MODEL, STORE, DIMENSIONS = "Kafka reachable and new enough", "model loads", "store writable", "dimensions fit"
+TOPICS, STATE, LISTENER, PICTURES = "topics", "saved state", "listener", "newest pictures can be read"
+
+PICTURES_REMEDY = (
+    "Set pictures.root to the folder that the paths start from, or pictures.base_url to the address that serves them"
+)
+
+Outcome: TypeAlias = Literal["ok", "warning", "failed", "not made"]
+_MARKS: dict[Outcome, str] = {
+    "ok": "[green]✓[/]",
+    "warning": "[yellow]![/]",
+    "failed": "[red]✗[/]",
+    "not made": "[dim]–[/]",
+}
 
 
-def examine(settings: Settings) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check, and the part of the pipeline that it looks at."""
+
+    group: str
+    check: Check
+
+    def to_json(self) -> dict[str, Any]:
+        return {"group": self.group, "outcome": outcome(self.check), **asdict(self.check)}
+
+
+def outcome(check: Check) -> Outcome:
+    """A warning works, and says all the same what would be better."""
+    if not check.made:
+        return "not made"
+    if not check.ok:
+        return "failed"
+    return "warning" if check.remedy else "ok"
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
     """Each check as it is made; later ones are made even if earlier ones fail, where they can be."""
     with wiring.needs("listen"):
         from ingest import preflight
-    yield from preflight.checks(settings)
-    yield attempt(KAFKA, lambda: describe_broker(settings.kafka))
-    yield from _model_and_store(settings)
+    database = preflight.examine(settings)
+    yield from _findings("server", database.server)
+    yield from _findings("table", database.table)
+    broker = attempt(KAFKA, lambda: describe_broker(settings.kafka))
+    yield Finding("Kafka", broker)
+    if broker.ok:
+        yield from _findings("Kafka", _cluster(settings, database.row_bytes))
+    yield from _findings("state", _state(settings, server=database.server[0].ok, kafka=broker.ok))
+    yield Finding("pictures", attempt(PICTURES, lambda: _pictures(settings, database.pictures)))
+    for check in _model_and_store(settings):
+        yield Finding("model" if check.name == MODEL else "store", check)
+
+
+def _findings(group: str, checks: Iterable[Check]) -> Iterator[Finding]:
+    return (Finding(group, check) for check in checks)
+
+
+def _failed(name: str, error: PixtailError) -> Check:
+    return Check(name, False, error.problem, error.remedy, error.exit_status)
+
+
+def _cluster(settings: Settings, row_bytes: int | None) -> Iterator[Check]:
+    topics = Topics(settings.kafka.prefix, settings.source)
+    try:
+        cluster = look_at_cluster(settings.kafka, topics)
+    except PixtailError as error:
+        yield _failed(TOPICS, error)
+        return
+    yield from judge_cluster(settings.kafka, topics, cluster, row_bytes)
+
+
+def _state(settings: Settings, *, server: bool, kafka: bool) -> Iterator[Check]:
+    from ingest import state_checks
+
+    if not server or not kafka:
+        missing = "the server" if not server else "Kafka"
+        yield from skipped([*state_checks.NAMES, LISTENER], f"{missing} cannot be asked")
+        return
+    topics = Topics(settings.kafka.prefix, settings.source)
+    try:
+        saved = saved_state(settings.kafka, topics)
+    except PixtailError as error:
+        yield _failed(STATE, error)
+    else:
+        yield from state_checks.examine(settings, saved.body, saved.written_ms)
+    yield attempt(LISTENER, lambda: _listeners(leaders(settings.kafka, topics)))
+
+
+def _listeners(hosts: list[str]) -> str:
+    return f"{len(hosts)} running, on {', '.join(hosts)}" if hosts else "none is running"
+
+
+def _pictures(settings: Settings, refs: Sequence[str]) -> str:
+    """Single ones may well be missing; when none is there, it is the settings that are wrong. Raises the first one's `PictureError`."""
+    with wiring.needs("encode"):
+        from encoder.pictures import Pictures
+    failures: list[PictureError] = []
+    with closing(Pictures(settings.pictures)) as pictures:
+        for ref in refs:
+            try:
+                pictures.fetch(ref)
+            except PictureError as error:
+                failures.append(error)
+    if refs and len(failures) == len(refs):
+        raise SettingError(failures[0].problem, failures[0].remedy or PICTURES_REMEDY)
+    return f"{len(refs) - len(failures)} of {len(refs)}" if refs else "no rows yet"
 
 
 def _model_and_store(settings: Settings) -> Iterator[Check]:
@@ -31,7 +131,7 @@ def _model_and_store(settings: Settings) -> Iterator[Check]:
         embedder: Embedder | None = wiring.embedder(settings)
     except PixtailError as error:
         embedder = None
-        yield Check(MODEL, False, error.problem, error.remedy, error.exit_status)
+        yield _failed(MODEL, error)
     if embedder is not None:
         yield Check(
             MODEL, True, f"{embedder.name}, {embedder.dimension} dimensions, fingerprint {embedder.fingerprint}"
@@ -49,7 +149,7 @@ def _store(settings: Settings, embedder: Embedder | None) -> Iterator[Check]:
             yield from _in_use(busy)
             return
         except PixtailError as error:
-            yield Check(STORE, False, error.problem, error.remedy, error.exit_status)
+            yield _failed(STORE, error)
             yield from skipped([DIMENSIONS], "the store cannot be used")
             return
         if embedder is None:
@@ -75,18 +175,26 @@ def _fit(stored: int | None, embedder: Embedder, settings: Settings) -> str:
     return f"{stored}, as the model makes"
 
 
-def print_check(check: Check, console: Console) -> None:
-    mark = "[green]✓[/]" if check.ok else "[red]✗[/]" if check.made else "[dim]–[/]"
-    console.print(f"{mark} [bold]{check.name}[/]: ", end="")
-    console.print(check.detail, markup=False, highlight=False, soft_wrap=True, style="" if check.made else "dim")
-    if not check.ok and check.remedy:
-        console.print("    → ", end="")
-        console.print(check.remedy, markup=False, highlight=False, soft_wrap=True)
+class Printer:
+    """Prints findings as they come, under the heading of their group."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._group = ""
+
+    def show(self, finding: Finding) -> None:
+        if finding.group != self._group:
+            self._group = finding.group
+            self._console.print(f"\n[bold]{finding.group}[/]")
+        check, dim = finding.check, "" if finding.check.made else "dim"
+        self._console.print(f"  {_MARKS[outcome(check)]} [bold]{check.name}[/]: ", end="", highlight=False)
+        self._console.print(check.detail, markup=False, highlight=False, soft_wrap=True, style=dim)
+        if check.remedy:
+            self._console.print(f"      → {check.remedy}", markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(checks: Sequence[Check]) -> str:
-    failed = sum(not check.ok and check.made for check in checks)
-    not_made = sum(not check.made for check in checks)
-    if not failed and not not_made:
-        return f"{len(checks)} checks, all well"
-    return f"{len(checks)} checks, {failed} failed" + (f", {not_made} not made" if not_made else "")
+    counted = Counter(outcome(check) for check in checks)
+    words: dict[Outcome, str] = {"failed": "failed", "not made": "not made", "warning": "to consider"}
+    said = [f"{counted[found]} {word}" for found, word in words.items() if counted[found]]
+    return f"{len(checks)} checks, {', '.join(said) if said else 'all well'}"

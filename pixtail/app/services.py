@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pixtail.app.child import ListenerProcess, stop_with_parent
 from pixtail.app.health import HealthService
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from pixtail.search.service import ApiService
 
 
-def listen(settings: Settings, with_parent: bool) -> None:
-    """The listener and its health page, until a signal."""
+def listen(settings: Settings, with_parent: bool, on_lost_position: Literal["stop", "snapshot"] = "stop") -> None:
+    """The listener and its health page, until a signal. What is wrong or away at the start ends it; later outages are lived through."""
     with needs("listen"):
         from ingest import preflight
         from ingest.listener import Listener
-    stop = _stop(with_parent)
+    stop, metrics = _stop(with_parent), Metrics()
     preflight.require(settings)
     describe_broker(settings.kafka)
-    metrics = Metrics()
-    listener = Listener(settings, metrics)
+    listener = Listener(settings, metrics, on_lost_position=on_lost_position)
     run_services([listener, _health(settings, metrics, [listener])], stop)
 
 

@@ -65,9 +65,10 @@ def translated(kafka: Kafka) -> Iterator[None]:
 
 def translate(error: kafka_errors.KafkaError, kafka: Kafka) -> PixtailError:
     """The error of ours that says the same."""
+    error = _innermost(error)
     name = type(error).__name__
     if isinstance(error, _FENCED):
-        return Fenced("another listener with the same prefix and table has taken over", "Stop one of the two")
+        return fenced()
     if isinstance(error, _FORBIDDEN):
         return SettingError(
             f"Kafka at {kafka.bootstrap} refuses this user ({name})", "Check kafka.sasl_username and its ACLs"
@@ -77,6 +78,16 @@ def translate(error: kafka_errors.KafkaError, kafka: Kafka) -> PixtailError:
             f"Kafka at {kafka.bootstrap} refuses the request ({name})", "Check the settings under [kafka]"
         )
     return _unreachable(kafka, name)
+
+
+def _innermost(error: kafka_errors.KafkaError) -> kafka_errors.KafkaError:
+    """The producer wraps what first went wrong in a plain KafkaError."""
+    cause = next((part for part in error.args if isinstance(part, kafka_errors.KafkaError)), None)
+    return error if cause is None else _innermost(cause)
+
+
+def fenced() -> Fenced:
+    return Fenced("another listener with the same prefix and table has taken over", "Stop one of the two")
 
 
 def _unreachable(kafka: Kafka, why: str) -> BusUnreachable:

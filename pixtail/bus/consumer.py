@@ -76,7 +76,10 @@ class ChangeConsumer:
         self._polled.update({tp.partition: batch[-1].offset + 1 for tp, batch in batches.items()})
         if not batches and self._polled == self._saved:
             self._pass_markers()
-        return [_consumed(record) for batch in batches.values() for record in batch]
+        if not batches:
+            return []
+        partitions = len(self._client().partitions_for_topic(self._topic))
+        return [_consumed(record, partitions) for batch in batches.values() for record in batch]
 
     def commit(self, next_offsets: Mapping[int, int]) -> bool:
         """Saves, per partition, the offset of the next record to read: last finished + 1.
@@ -130,6 +133,6 @@ class ChangeConsumer:
             consumer.close(autocommit=False, timeout_ms=3000)
 
 
-def _consumed(record: Any) -> Consumed:
-    entry = decode(record.key, record.value, record.headers or (), record.offset)
+def _consumed(record: Any, partitions: int) -> Consumed:
+    entry = decode(record.key, record.value, record.headers or (), record.offset, partitions)
     return Consumed(entry, record.key, record.value, record.partition, record.offset)

@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
-from kafka import KafkaProducer
+import structlog
+from kafka import KafkaAdminClient, KafkaProducer, __version__
+from kafka.admin import TransactionState
 
-from pixtail.bus.client import client_options, discard, reach, translated, within
-from pixtail.bus.topics import partition_of
+from pixtail.bus.batches import Outgoing
+from pixtail.bus.client import admin_client, client_options, discard, fenced, reach, translated
+from pixtail.bus.sender import Sender, SingleRecords, WholeBatches, identity, missing_parts
+from pixtail.bus.topics import message_limits, partition_of
 from pixtail.core.changes import Record
-from pixtail.core.errors import BusUnreachable
+from pixtail.core.errors import BusUnreachable, SettingError
 from pixtail.core.settings import Kafka
 
-DELIVERY_TIMEOUT_S = 30.0
+OPEN_TIMEOUT_S = 30.0
 COMMIT_TIMEOUT_S = 35.0
 TRANSACTION_TIMEOUT_S = 60.0
+DELIVERY_TIMEOUT_S = 600.0  # never reached: a batch is given up by COMMIT_TIMEOUT_S, with its producer
+SETTLE_S = 3.0
+MAX_REQUEST_BYTES = 16 << 20
+
+_SETTLED = {TransactionState.EMPTY, TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT}
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    partitions: int
+    limit: int  # max.message.bytes
 
 
 class TransactionalProducer:
     """Writes batches of records atomically, and fences older producers of the same transactional id (KIP-98).
 
-    For one thread. After any error the outcome of the last call is unknown: close this one, open a new one, and read the saved state,
-    which stands in the same transaction and so tells whether it went through.
+    For one thread. After any exception of `write` the transaction may or may not be committed, even after `Fenced`: the broker's answer
+    may be what was lost. Close this producer, open a new one, which ends the old one's transaction, and read the saved state: it stands
+    in the same transaction as the records and so tells whether they went through.
     """
 
     def __init__(self, kafka: Kafka, transactional_id: str) -> None:
         self._kafka = kafka
         self._transactional_id = transactional_id
         self._producer: KafkaProducer | None = None
-        self._partitions: dict[str, int] = {}
+        self._sender: Sender | None = None
+        self._topics: dict[str, _Topic] = {}
 
     def open(self) -> None:
         """Connects and fences: from here on no older producer of this id can commit.
 
-        Raises `BusUnreachable`, `SettingError`.
+        Raises `BusUnreachable` within some 40 seconds, `SettingError`.
         """
         reach(self._kafka)
         with translated(self._kafka):
@@ -42,51 +67,117 @@ class TransactionalProducer:
                 **client_options(self._kafka),
                 transactional_id=self._transactional_id,
                 transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
-                max_block_ms=int(DELIVERY_TIMEOUT_S * 1000),
+                max_block_ms=int(OPEN_TIMEOUT_S * 1000),
                 delivery_timeout_ms=int(DELIVERY_TIMEOUT_S * 1000),
+                max_request_size=MAX_REQUEST_BYTES,
                 acks="all",
                 compression_type="lz4",
                 batch_size=1 << 18,
                 linger_ms=0,
                 retry_backoff_ms=10,  # CONCURRENT_TRANSACTIONS answers right after a commit: halves the tail
+                metrics_enabled=False,
             )
             self._producer.init_transactions()
+        self._sender = _sender(self._producer, self._kafka)
 
     def partitions(self, topic: str) -> int:
-        """The number of partitions of a topic that exists."""
-        if topic not in self._partitions:
+        """The number of partitions of a topic that exists. Raises `BusUnreachable`, `SettingError`."""
+        return self._topic(topic).partitions
+
+    def write(self, batches: Mapping[tuple[str, int], Sequence[Outgoing]]) -> None:
+        """Writes the records, by topic and partition, in one transaction; returns when it is committed. Nothing to write: does nothing.
+
+        Blocks up to `COMMIT_TIMEOUT_S`, and as long again for the broker's answer when it is in doubt who may write. Holds no more than the
+        records' compressed bytes besides what it was given.
+
+        Raises:
+            Fenced: another producer has taken over.
+            SettingError: a record is larger than its topic takes, or the brokers forbid something.
+            BusUnreachable: anything else.
+        """
+        waiting = {place: records for place, records in batches.items() if records}
+        if not waiting:
+            return
+        try:
             with translated(self._kafka):
-                self._partitions[topic] = len(self._open().partitions_for(topic) or ())
-        return self._partitions[topic]
+                self._transaction(waiting, time.monotonic() + COMMIT_TIMEOUT_S)
+        except BusUnreachable as error:
+            if self._has_successor():
+                raise fenced() from error
+            raise
+
+    def _transaction(self, batches: Mapping[tuple[str, int], Sequence[Outgoing]], deadline: float) -> None:
+        sender = self._open(self._sender)
+        limits = {place: self._limit(*place) for place in batches}  # before the transaction: its time runs
+        sender.begin()
+        for (topic, partition), records in batches.items():
+            sender.send(topic, partition, records, limits[topic, partition], deadline)
+        sender.commit(deadline)
+
+    def _limit(self, topic: str, partition: int) -> int:
+        found = self._topic(topic)
+        if partition not in range(found.partitions):
+            raise ValueError(f"the topic {topic} has no partition {partition}")
+        return found.limit
+
+    def _topic(self, name: str) -> _Topic:
+        """The sender waits for ever for a topic that it has not looked up."""
+        if name not in self._topics:
+            with translated(self._kafka):
+                partitions = len(self._open(self._producer).partitions_for(name) or ())
+            self._topics[name] = _Topic(partitions, message_limits(self._kafka, [name])[name])
+        return self._topics[name]
+
+    def _has_successor(self) -> bool:
+        """What the broker says of it, for the error does not always: a commit that comes while the broker is just aborting our transaction
+        for a successor fails with UNKNOWN_SERVER_ERROR, since a transition is pending (TransactionMetadata.prepareTransitionTo there).
+        """
+        ours = identity(self._open(self._producer))
+        with suppress(BusUnreachable, SettingError), admin_client(self._kafka) as admin:
+            return ours is not None and _settled(admin, self._transactional_id) != ours
+        return False
+
+    # The listener's old way, until it calls write()
 
     def commit(self, records: Mapping[str, Sequence[Record]]) -> None:
-        """Writes the records of all topics in one transaction; returns when it is committed.
-
-        Raises `Fenced` when another producer has taken over, else `BusUnreachable`, `SettingError`.
-        """
-        with translated(self._kafka):
-            within(COMMIT_TIMEOUT_S, lambda: self._transaction(records), "a transaction", self._kafka)
-
-    def _transaction(self, records: Mapping[str, Sequence[Record]]) -> bool:
-        producer = self._open()
-        producer.begin_transaction()
+        """As `write`, by topic; a record without a partition goes where its key belongs."""
+        batches: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
         for topic, batch in records.items():
-            partitions = self.partitions(topic)
             for record in batch:
-                self._send(producer, topic, record, partitions)
-        producer.commit_transaction()
-        return True
+                partition = record.partition
+                if partition is None:
+                    partition = partition_of(record.key, self.partitions(topic))
+                batches[topic, partition].append((record.key, record.value, dict(record.headers).get("seq")))
+        self.write(batches)
 
-    def _send(self, producer: KafkaProducer, topic: str, record: Record, partitions: int) -> None:
-        partition = partition_of(record.key, partitions) if record.partition is None else record.partition
-        producer.send(topic, record.value, record.key, list(record.headers), partition)
+    # End of the old way
 
-    def _open(self) -> Any:
-        if self._producer is None:
+    @staticmethod
+    def _open(part: T | None) -> T:
+        if part is None:
             raise BusUnreachable("the producer is not open")
-        return self._producer
+        return part
 
     def close(self) -> None:
         """Gives the connection back; what was not committed is lost, and the broker aborts it."""
-        producer, self._producer = self._producer, None
+        producer, self._producer, self._sender = self._producer, None, None
         discard(producer)
+
+
+def _sender(producer: KafkaProducer, kafka: Kafka) -> Sender:
+    if missing := missing_parts(producer):
+        _log.warning(
+            "records are sent one by one, slowly: this kafka-python is not known", version=__version__, missing=missing
+        )
+        return SingleRecords(producer, kafka)
+    return WholeBatches(producer, kafka)
+
+
+def _settled(admin: KafkaAdminClient, transactional_id: str) -> tuple[int, int]:
+    """The producer id and epoch that the broker goes by, once it is not about to change them, or after `SETTLE_S`."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        found = admin.describe_transactions([transactional_id])[transactional_id]
+        if found.state in _SETTLED or time.monotonic() > deadline:
+            return found.producer_id, found.producer_epoch
+        time.sleep(SETTLE_S / 60)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from zlib import crc32
 
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from pixtail.bus.client import REQUEST_TIMEOUT_S, admin_client
 from pixtail.core.errors import BusUnreachable
@@ -15,6 +17,7 @@ from pixtail.core.settings import Kafka
 
 SEVEN_DAYS_MS = 7 * 24 * 3600 * 1000
 MOST_REPLICAS = 3
+DEFAULT_MESSAGE_BYTES = 1048588  # https://kafka.apache.org/documentation/#brokerconfigs_message.max.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,21 @@ def ensure_topics(kafka: Kafka, topics: Topics) -> None:
             if name not in existing:
                 _create(admin, name, {"num_partitions": partitions, "replication_factor": replicas, "configs": configs})
         _wait_for_leaders(admin, list(wanted), kafka)
+
+
+def message_limits(kafka: Kafka, names: Collection[str]) -> dict[str, int]:
+    """`max.message.bytes` of each topic: what a record batch may take, compressed. The brokers' default where we may not see it.
+
+    Raises `BusUnreachable`, `SettingError`.
+    """
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    with admin_client(kafka) as admin:
+        try:
+            found = admin.describe_configs(wanted, config_filter="all").get("topic", {})
+        except kafka_errors.AuthorizationError:
+            found = {}
+    limits = {name: int(config["max.message.bytes"]["value"]) for name, config in found.items() if config}
+    return {name: limits.get(name, DEFAULT_MESSAGE_BYTES) for name in names}
 
 
 def _replicas(admin: KafkaAdminClient, kafka: Kafka) -> int:

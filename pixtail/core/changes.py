@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from pixtail.core import connect
+
 Row: TypeAlias = Mapping[str, Any]
 """Column name → JSON value, as design.md §2 lays the values down."""
 Key: TypeAlias = Mapping[str, Any]
@@ -110,17 +112,18 @@ def encode(entry: Change | Tombstone) -> Record:
     return Record(key_bytes(entry.key), orjson.dumps(_envelope(entry)), headers)
 
 
-def decode(key: bytes | None, value: bytes | None, headers: Headers, offset: int) -> Entry:
+def decode(key: bytes | None, value: bytes | None, headers: Headers, offset: int, partitions: int = 1) -> Entry:
     """What a record of the topic says. Never raises: what cannot be read comes back as `Malformed`.
 
-    Reads this program's records and Debezium's, with or without the schema wrapper. A record without a `seq` header takes its
-    Kafka `offset` as seq, which every real seq outranks.
+    Reads this program's records and Debezium's. With the schema wrapper, Debezium's default, values come out as ours (`connect.plain`);
+    without it they stay as they are written. A record without a `seq` header takes its Kafka `offset` as seq, which every real seq
+    outranks. `partitions`: of the topic.
     """
     seq = offset
     try:
         seq = _seq_of(headers, offset)
-        return _decode(key, value, seq)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # orjson.JSONDecodeError is a ValueError
+        return _decode(key, value, seq) if key is not None else _truncate(value, seq, partitions)
+    except _UNREADABLE as error:
         return Malformed(key, value, f"not a change event ({type(error).__name__}: {error})", seq)
 
 
@@ -128,19 +131,30 @@ def _seq_of(headers: Headers, offset: int) -> int:
     return next((int(text) for name, text in headers if name == "seq"), offset)
 
 
-def _decode(key: bytes | None, value: bytes | None, seq: int) -> Entry:
-    if key is None:
+def _truncate(value: bytes | None, seq: int, partitions: int) -> Change:
+    """Debezium's TRUNCATE: one record without key or seq. Offsets tell what came before it only where there is one partition."""
+    body = _unwrap(orjson.loads(value or b"null"))
+    if not isinstance(body, dict) or body.get("op") != Op.TRUNCATE:
         raise ValueError("the record has no key")
+    if partitions > 1:
+        raise ValueError(f"a TRUNCATE without seq says nothing about the other {partitions - 1} partitions")
+    return _change(TRUNCATE_KEY, body, seq)
+
+
+def _decode(key: bytes, value: bytes | None, seq: int) -> Entry:
     row_key = _unwrap(orjson.loads(key))
     if not isinstance(row_key, dict) or not row_key:
         raise ValueError("the key is no JSON object")
     if value is None:
         return Tombstone(row_key, seq)
-    body = _unwrap(orjson.loads(value))
+    return _change(row_key, _unwrap(orjson.loads(value)), seq)
+
+
+def _change(key: Key, body: dict[str, Any], seq: int) -> Change:
     source = body["source"]
     return Change(
         op=Op(body["op"]),
-        key=row_key,
+        key=key,
         before=body.get("before"),
         after=body.get("after"),
         seq=seq,
@@ -151,7 +165,9 @@ def _decode(key: bytes | None, value: bytes | None, seq: int) -> Entry:
 
 def _unwrap(body: Any) -> Any:
     """Without the schema that Kafka Connect's JsonConverter wraps around a value by default."""
-    return body["payload"] if isinstance(body, dict) and body.keys() == {"schema", "payload"} else body
+    if not isinstance(body, dict) or body.keys() != {"schema", "payload"}:
+        return body
+    return connect.plain(body["schema"] or {}, body["payload"])
 
 
 def _envelope(change: Change) -> dict[str, Any]:
@@ -179,3 +195,5 @@ def _envelope(change: Change) -> dict[str, Any]:
 
 
 _SOURCE_FIELDS = tuple(Source.__dataclass_fields__)
+# orjson.JSONDecodeError is a ValueError; dates beyond the year 9999 overflow.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)

@@ -12,10 +12,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pixtail.core.errors import SettingError
@@ -76,7 +76,7 @@ def parse_mysql_url(url: str) -> MysqlAddress:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # an input may be a secret
 
 
 class Mysql(Section):
@@ -99,8 +99,8 @@ class Mysql(Section):
 
 class Table(Section):
     name: str = "images"
-    key: str = "id"
-    """The primary key's column."""
+    key: str | tuple[str, ...] = "id"
+    """The primary key's column, or a list of its columns in key order."""
     picture: str = "file_path"
     """The column that holds the picture's path or URL."""
     payload: tuple[str, ...] = ()
@@ -109,6 +109,21 @@ class Table(Section):
     """Column → name in the point."""
     only: Mapping[str, tuple[str | int | float | bool, ...] | str | int | float | bool] = {}
     """Rows to index: column → value or list of values ("null" stands for NULL). A row that stops matching leaves the index."""
+    on_drop: Literal["stop", "empty"] = "stop"
+    """When the table is dropped or renamed away: stop and say so, or empty the index and wait for a table of that name."""
+
+    @field_validator("key")
+    @classmethod
+    def _names_columns(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        columns = (value,) if isinstance(value, str) else value
+        if not all(columns) or not len(set(columns)) == len(columns) > 0:
+            raise ValueError("name the primary key's column, or list its columns in key order, each once")
+        return value
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The primary key's columns in key order, however many there are."""
+        return (self.key,) if isinstance(self.key, str) else self.key
 
 
 class Kafka(Section):
@@ -120,11 +135,32 @@ class Kafka(Section):
     """Replication factor of new topics; auto: 3, or the number of brokers if there are fewer."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: str | None = None
+    """PEM file of the CA that signed the brokers' certificates; unset: the system's CAs. Host names are always checked."""
     ssl_certfile: str | None = None
+    """PEM file of the client's certificate, and of the CAs between it and one that the brokers know."""
     ssl_keyfile: str | None = None
+    """PEM file of its key, which is not encrypted; unset: the key stands in `ssl_certfile`."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Half a set of options would be a connection less safe than somebody believes, or a refusal much later."""
+        sasl = {name: getattr(self, name) for name in ("sasl_mechanism", "sasl_username", "sasl_password")}
+        tls = {name: getattr(self, name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
+        _all_or_none(sasl, self.security_protocol, self.security_protocol.startswith("SASL_"))
+        if not self.security_protocol.endswith("SSL"):
+            _all_or_none(tls, self.security_protocol, needed=False)
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        return self
+
+
+def _all_or_none(fields: Mapping[str, object], protocol: str, needed: bool) -> None:
+    wrong = [name for name, value in fields.items() if (value is None) is needed]
+    if wrong:
+        raise ValueError(f"security_protocol {protocol} {'needs' if needed else 'makes no use of'} {wrong[0]}")
 
 
 class Pictures(Section):
@@ -182,6 +218,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from itertools import product
 
 from pixtail.core.points import PointId, StoredPoint, point_id
 from pixtail.core.settings import Table
@@ -14,17 +15,22 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,30}")
 
 
 def candidates(table: Table, text: str) -> list[PointId]:
-    """The points that `text` may mean, likeliest first: an integer key, a point's UUID, a text key.
+    """The points that `text` may mean, likeliest first: an integer key, a point's UUID, a text key. A key of several columns is written
+    with commas: `7,front` (where a text holds a comma itself, its point's UUID will do).
 
     A CHAR column may hold "42" or a UUID as its key, so each text has several readings.
     """
-    ids: list[PointId] = []
-    if _INTEGER.fullmatch(text):
-        ids.append(point_id(table.name, {table.key: int(text)}))
+    columns = table.key_columns
+    parts = [text] if len(columns) == 1 else text.split(",")
+    keys = list(product(*map(_readings, parts))) if len(parts) == len(columns) else []
+    ids = [point_id(table.name, dict(zip(columns, values, strict=True))) for values in keys]
     if (point := _uuid(text)) is not None:
-        ids.append(point)
-    ids.append(point_id(table.name, {table.key: text}))
+        ids.insert(len(ids) - 1 if ids else 0, point)
     return ids
+
+
+def _readings(text: str) -> list[int | str]:
+    return [int(text), text] if _INTEGER.fullmatch(text) else [text]
 
 
 def find(deps: Deps, text: str, *, with_vector: bool = False) -> StoredPoint:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pixtail.servers.parts import Part, fetched_folder, require
@@ -50,17 +50,33 @@ class KafkaServer(ServerProcess):
     """One Kafka node that plays by a cluster's rules (transactions, groups, compaction); `properties` win over its own.
 
     Topics are never created by themselves. After resume() the broker may be fenced for a moment until its next heartbeat.
+    `listeners` (name → protocol, such as `{"TLS": "SSL"}`) stand beside the plain one, whose name is BROKER; what they need is in
+    `properties`. `format_arguments` are StorageTool's: `--add-scram` for the first users.
     """
 
     name = "kafka"
 
-    def __init__(self, folder: Path | None = None, port: int = 0, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        port: int = 0,
+        properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
+        format_arguments: Sequence[str] = (),
+    ) -> None:
         super().__init__(folder, port)
         self.properties = dict(properties or {})
+        self.listeners = dict(listeners or {})
+        self.format_arguments = tuple(format_arguments)
+        self._listener_ports: dict[str, int] = {}
 
     @property
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
+
+    def address(self, listener: str) -> str:
+        """`host:port` of one of `listeners`; the same over restarts. Raises `KeyError` before the first start."""
+        return f"{HOST}:{self._listener_ports[listener]}"
 
     @property
     def data(self) -> Path:
@@ -102,14 +118,19 @@ class KafkaServer(ServerProcess):
         shutil.rmtree(fresh, ignore_errors=True)
         self._write_properties(fresh)
         tool = [*_java("-XX:TieredStopAtLevel=1", *_QUIET_LOG), "kafka.tools.StorageTool", "format"]
-        self.run_tool([*tool, "-t", new_cluster_id(), "-c", str(self._properties_file)])
+        identity = ["-t", new_cluster_id(), "-c", str(self._properties_file)]
+        self.run_tool([*tool, *identity, *self.format_arguments])
         fresh.rename(self.data)
 
     def _write_properties(self, data: Path) -> None:
         controller = free_port()  # nobody outside the process needs it, so it may change at each start
+        self._listener_ports = {name: self._listener_ports.get(name) or free_port() for name in self.listeners}
+        protocols = [_ONE_NODE["listener.security.protocol.map"], *(f"{n}:{p}" for n, p in self.listeners.items())]
+        brokers = [f"BROKER://{self.bootstrap}", *(f"{name}://{self.address(name)}" for name in self.listeners)]
         settings = _ONE_NODE | {
-            "listeners": f"BROKER://{self.bootstrap},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": f"BROKER://{self.bootstrap}",
+            "listener.security.protocol.map": ",".join(protocols),
+            "listeners": ",".join([*brokers, f"CONTROLLER://{HOST}:{controller}"]),
+            "advertised.listeners": ",".join(brokers),
             "controller.quorum.voters": f"1@{HOST}:{controller}",
             "log.dirs": str(data),
         }

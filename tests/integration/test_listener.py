@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest import listener as listener_module
+from ingest import capture
 from ingest.position import Position, State, to_json
 from pixtail.bus.producer import TransactionalProducer
 from pixtail.bus.state import state_record
 from pixtail.core.changes import TRUNCATE_KEY, Change, Op, Tombstone
-from pixtail.core.errors import Fenced, PositionLost, SettingError, SourceError, UndecodableEvent
+from pixtail.core.errors import PositionLost, SettingError, SourceError, UndecodableEvent
 from pixtail.servers.kafka import KafkaServer
 from pixtail.servers.mariadb import MariadbServer
 from pixtail.servers.mysql import MysqlServer
@@ -159,7 +159,7 @@ def test_columns_may_come_and_go_while_it_runs(source: Source) -> None:
 
 def test_the_position_moves_with_other_tables_too(quick_source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     source = quick_source
-    monkeypatch.setattr(listener_module, "SAVE_S", 0.05)
+    monkeypatch.setattr(capture, "SAVE_S", 0.05)
     source.sql("CREATE TABLE other (id INT PRIMARY KEY)")
     with source.listening() as listening:
         listening.wait_until_ready()
@@ -198,25 +198,6 @@ def test_the_loss_of_the_key_column_stops_it(quick_source: Source) -> None:
     listening.wait_until_ready()
     source.sql("ALTER TABLE images CHANGE id number BIGINT UNSIGNED AUTO_INCREMENT")
     assert isinstance(listening.wait_until_ended(), SettingError)
-
-
-def test_a_compressed_row_event_stops_it_and_names_the_variable(
-    mariadb: MariadbServer, kafka: KafkaServer, unique: str
-) -> None:
-    source = Source(mariadb, kafka, unique)
-    source.sql(IMAGES)
-    listening = Listening(source.settings)
-    listening.start()
-    listening.wait_until_ready()
-    try:
-        source.sql("SET GLOBAL log_bin_compress_min_len = 10", "SET GLOBAL log_bin_compress = ON")
-        source.sql("INSERT INTO images VALUES (1, REPEAT('x', 200), 1)")
-    finally:
-        source.sql("SET GLOBAL log_bin_compress = OFF")
-    failure = listening.wait_until_ended()
-    assert isinstance(failure, UndecodableEvent)
-    assert "WRITE_ROWS_COMPRESSED" in failure.problem
-    assert "log_bin_compress = OFF" in failure.remedy
 
 
 def test_an_incomplete_row_image_stops_it(quick_source: Source) -> None:
@@ -261,21 +242,45 @@ def test_a_position_of_another_server_is_a_lost_position(source: Source) -> None
     strange = State(Position(gtid, "binlog.000001", 4), seq=1)
     producer = TransactionalProducer(source.settings.kafka, source.name)
     producer.open()
-    producer.commit({source.topics.state: [state_record(source.topics.source, to_json(strange))]})
+    record = state_record(source.topics.source, to_json(strange))
+    producer.write({(source.topics.state, 0): [(record.key, record.value, None)]})
     producer.close()
     again = Listening(source.settings)
     again.start()
     assert isinstance(again.wait_until_ended(), PositionLost)
 
 
-def test_of_two_listeners_the_older_stops_and_says_so(source: Source) -> None:
-    older = Listening(source.settings)
-    older.start()
-    older.wait_until_ready()
+def test_of_two_listeners_one_stands_by_and_takes_over(source: Source) -> None:
+    leader, standby = Listening(source.settings), Listening(source.settings)
+    leader.start()
     source.wait_for_entries(3)
-    with source.listening() as newer:
-        newer.wait_until_ready()
-        assert isinstance(older.wait_until_ended(), Fenced)
-        source.insert(4, 4)
-        source.wait_for_entries(4)
-    assert source.story() == [("r", 1), ("r", 2), ("r", 3), ("c", 4)]
+    standby.start()
+    source.insert(4, 4)
+    source.wait_for_entries(4)
+    leader.stop()
+    source.insert(5, 5)
+    source.wait_for_entries(5)
+    standby.stop()
+    for listening in (leader, standby):
+        listening.raise_failure()
+    assert source.story() == [("r", 1), ("r", 2), ("r", 3), ("c", 4), ("c", 5)]
+
+
+def test_a_table_that_may_go_empties_the_topic_and_comes_back(
+    database: SqlServer, kafka: KafkaServer, unique: str
+) -> None:
+    source = Source(database, kafka, unique, on_drop="empty")
+    source.sql(IMAGES)
+    source.insert(1, 2)
+    with source.listening() as listening:
+        source.wait_for_entries(2)
+        source.sql("DROP TABLE images")
+        source.wait_for_entries(5)
+        source.sql(IMAGES.replace("n INT", "n INT, more INT"))
+        source.sql("INSERT INTO images VALUES (7, 'p', 1, 2)")
+        source.wait_for_entries(6)
+        source.sql("CREATE TABLE other LIKE images", "INSERT INTO other VALUES (8, 'q', 1, 2)")
+        source.sql("RENAME TABLE images TO old, other TO images")
+        source.wait_for_entries(7)
+        assert listening.failure is None
+    assert source.story() == [("r", 1), ("r", 2), *[("t", "truncate")] * 3, ("c", 7), ("r", 8)]

@@ -86,6 +86,20 @@ def test_the_schema_wrapper_of_kafka_connect_is_taken_off() -> None:
     assert entry == Change(Op.CREATE, {"id": 5}, None, {"id": 5}, 11, Source("shop", "images"), 9)
 
 
+TRUNCATE = orjson.dumps({"op": "t", "source": {"db": "shop", "table": "images"}})
+
+
+def test_debeziums_truncate_has_no_key() -> None:
+    entry = decode(None, TRUNCATE, (), 12)
+    assert entry == Change(Op.TRUNCATE, {"*": "truncate"}, None, None, 12, Source("shop", "images"))
+
+
+def test_debeziums_truncate_is_refused_where_offsets_do_not_tell_what_came_before_it() -> None:
+    entry = decode(None, TRUNCATE, (), 12, partitions=3)
+    assert isinstance(entry, Malformed)
+    assert "the other 2 partitions" in entry.problem
+
+
 def test_a_record_without_seq_takes_its_offset() -> None:
     assert decode(b'{"id":1}', None, (), 99) == Tombstone({"id": 1}, 99)
 

@@ -1,9 +1,6 @@
-"""The queue between the threads, and the pauses of an outage."""
+"""The packets of the stream, and the pauses of an outage."""
 
 from __future__ import annotations
-
-import threading
-from contextlib import suppress
 
 import pytest
 import structlog
@@ -11,66 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.outage import LONGEST_PAUSE_S, Outage, pause_s
-from ingest.rowqueue import Closed, RowQueue
+from ingest.packets import LONGEST, PacketSplitter
 from pixtail.core.errors import DatabaseUnreachable
 from pixtail.core.lifecycle import Stop
 
 
-def blocked_put(queue: RowQueue[str], *, rows: int = 0, size_bytes: int = 0) -> threading.Thread:
-    """A thread that puts; it ends when the queue has taken the item or was closed."""
-
-    def put() -> None:
-        with suppress(Closed):
-            queue.put("late", rows, size_bytes)
-
-    thread = threading.Thread(target=put)
-    thread.start()
-    return thread
-
-
-@pytest.mark.parametrize(("rows", "size_bytes"), [(2, 0), (0, 20)])
-def test_a_full_queue_makes_the_putter_wait_until_there_is_room(rows: int, size_bytes: int) -> None:
-    queue: RowQueue[str] = RowQueue(3, 30)
-    queue.put("first", 2, 20)
-    thread = blocked_put(queue, rows=rows, size_bytes=size_bytes)
-    thread.join(0.05)
-    assert thread.is_alive()
-    assert queue.get(1) == "first"
-    thread.join(1)
-    assert queue.get(1) == "late"
+@given(st.lists(st.integers(0, 40), max_size=8), st.lists(st.integers(1, 60), max_size=20))
+def test_packets_come_out_whole_however_the_stream_is_cut(sizes: list[int], cuts: list[int]) -> None:
+    payloads = [bytes([n]) * size for n, size in enumerate(sizes)]
+    stream = b"".join(len(p).to_bytes(3, "little") + bytes([n]) + p for n, p in enumerate(payloads))
+    splitter, found = PacketSplitter(), []
+    for cut in cuts:
+        found += splitter.feed(stream[:cut])
+        stream = stream[cut:]
+    found += splitter.feed(stream)
+    assert found == payloads
 
 
-def test_an_item_larger_than_the_bounds_passes_an_empty_queue() -> None:
-    queue: RowQueue[str] = RowQueue(3, 30)
-    queue.put("giant", 100, 1000)
-    assert queue.get(0) == "giant"
-
-
-def test_items_without_rows_are_bounded_too() -> None:
-    queue: RowQueue[str] = RowQueue(2, 30)
-    for _ in range(4):
-        queue.put("commit")
-    thread = blocked_put(queue)
-    thread.join(0.05)
-    assert thread.is_alive()
-    queue.close()
-    thread.join(1)
-    assert not thread.is_alive()
-
-
-def test_a_failure_comes_behind_the_items_before_it() -> None:
-    queue: RowQueue[str] = RowQueue(3, 30)
-    queue.put("first")
-    queue.fail(DatabaseUnreachable("gone"))
-    assert queue.get(0) == "first"
-    with pytest.raises(DatabaseUnreachable):
-        queue.get(0)
-
-
-def test_an_empty_queue_answers_none_in_time() -> None:
-    queue: RowQueue[str] = RowQueue(3, 30)
-    assert queue.get(0.001) is None
-    assert len(queue) == 0
+@pytest.mark.parametrize("rest", [0, 5])
+def test_a_payload_longer_than_a_packet_is_put_together(rest: int) -> None:
+    full, end = b"x" * LONGEST, b"y" * rest
+    stream = b"\xff\xff\xff\0" + full + len(end).to_bytes(3, "little") + b"\1" + end + b"\1\0\0\2z"
+    splitter = PacketSplitter()
+    half = len(stream) // 2
+    assert splitter.feed(stream[:half]) == []
+    assert splitter.feed(stream[half:]) == [full + end, b"z"]
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))

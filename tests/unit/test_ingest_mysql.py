@@ -29,6 +29,9 @@ ADDRESS = parse_mysql_url(URL)
         (ProgrammingError(1146, "no table"), SettingError, "table.name"),
         (OperationalError(1044, "denied"), SettingError, "GRANT SELECT ON `shop`.*"),
         (OperationalError(1227, "denied"), SettingError, "GRANT REPLICATION SLAVE"),
+        (OperationalError(2026, "no SSL"), SettingError, "ssl_mode"),
+        (OperationalError(2059, "plugin 'parsec' not configured"), SettingError, "parsec"),
+        (OperationalError(3159, "insecure transport"), SettingError, "ssl_mode"),
         (OperationalError(1381, "no binary logging"), SourceError, "1381"),
     ],
 )
@@ -69,7 +72,9 @@ def test_without_options_tls_is_used_if_it_is_offered() -> None:
     [
         ("ssl_mod=REQUIRED", "ssl_mod"),
         ("ssl_mode=SOMETIMES", "SOMETIMES"),
-        ("ssl_ca=/no/such/file", "TLS files"),
+        ("ssl_ca=/no/such/file", "ssl_ca in mysql.url: /no/such/file"),
+        ("ssl_ca=/ca.pem&ssl_mode=PREFERRED", "ssl_ca"),
+        ("ssl_key=/key.pem", "ssl_cert"),
         ("charset=latin1", "charset"),
     ],
 )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.statements import Effect, Target, effect
+from ingest.tokens import tokens
 
 SHOP = Target("shop", "images", "shop")
+CASE_SENSITIVE = Target("shop", "images", "shop", folds_case=False)
 
 
 @pytest.mark.parametrize(
@@ -34,26 +41,73 @@ SHOP = Target("shop", "images", "shop")
         ("DROP DATABASE `shop`", Effect.DATABASE_DROPPED),
         ("DROP SCHEMA IF EXISTS shop", Effect.DATABASE_DROPPED),
         ("DROP DATABASE shop2", Effect.NONE),
-        ("RENAME TABLE images TO _images_old, _images_new TO images", Effect.RENAMED),
+        ("CREATE OR REPLACE DATABASE shop", Effect.DATABASE_DROPPED),
+        ("CREATE DATABASE IF NOT EXISTS shop", Effect.NONE),
+        ("DROP TABLES other, images WAIT 5", Effect.DROPPED),
+        ("SET STATEMENT max_statement_time=10, lock_wait_timeout=1 FOR TRUNCATE TABLE images", Effect.TRUNCATED),
+        ("SET STATEMENT max_statement_time=10 FOR UPDATE other SET n = 1", Effect.NONE),
+        ("SET STATEMENT max_statement_time=10", Effect.NONE),
+        ("SET PASSWORD FOR u = 'TRUNCATE TABLE images'", Effect.NONE),
+        ("/*!50000 TRUNCATE */ /*M!100100 TABLE */ images", Effect.TRUNCATED),
+        ("truncate /* 99999 x */ images wait 3", Effect.TRUNCATED),
+        ("RENAME TABLE images TO _images_old, _images_new TO images", Effect.SWAPPED),
+        (
+            "RENAME TABLE `shop`.`images` TO `shop`.`_images_del`, `shop`.`_images_gho` TO `shop`.`images`",
+            Effect.SWAPPED,
+        ),
+        ("RENAME TABLE images TO tmp, next TO images, tmp TO next", Effect.SWAPPED),
+        ("RENAME TABLE images TO tmp, tmp TO images", Effect.SWAPPED),
+        ("RENAME TABLE images WAIT 3 TO tmp", Effect.RENAMED),
+        ("RENAME TABLE images TO images_old, other TO another", Effect.RENAMED),
+        ("RENAME TABLE images TO elsewhere.images", Effect.RENAMED),
+        ("RENAME TABLE elsewhere.images TO shop.images", Effect.APPEARED),
+        ("RENAME TABLES other TO images", Effect.APPEARED),
+        ("RENAME TABLE IF EXISTS nothing TO images", Effect.APPEARED),
+        ("RENAME TABLE other TO images, images TO third", Effect.NONE),
         ("RENAME TABLE a TO b", Effect.NONE),
+        ("RENAME TABLE", Effect.NONE),
+        ("RENAME USER images TO other", Effect.NONE),
         ("ALTER TABLE images ADD COLUMN title VARCHAR(9)", Effect.ALTERED),
         ("ALTER TABLE images RENAME TO pictures", Effect.RENAMED),
         ("ALTER TABLE images RENAME pictures", Effect.RENAMED),
+        ("ALTER TABLE images ADD COLUMN a INT, RENAME = pictures", Effect.RENAMED),
+        ("ALTER TABLE images WAIT 5 RENAME AS elsewhere.images", Effect.RENAMED),
+        ("ALTER TABLE other RENAME TO shop.images", Effect.APPEARED),
+        ("ALTER TABLE other RENAME another", Effect.NONE),
         ("ALTER TABLE images RENAME COLUMN a TO b", Effect.ALTERED),
+        ("ALTER TABLE images RENAME INDEX a TO b, RENAME KEY c TO d", Effect.ALTERED),
+        ("ALTER TABLE images CHANGE a b INT COMMENT 'RENAME TO x'", Effect.ALTERED),
+        ("ALTER ONLINE TABLE IF EXISTS images ADD n INT", Effect.ALTERED),
+        ("ALTER IGNORE TABLE images ADD UNIQUE (n)", Effect.IGNORING),
+        ("ALTER IGNORE TABLE other ADD UNIQUE (n)", Effect.NONE),
+        ("ALTER DATABASE images CHARACTER SET latin1", Effect.NONE),
         ("ALTER TABLE images ADD INDEX `rename` (n)", Effect.ALTERED),
         ("ALTER TABLE images TRUNCATE PARTITION p1", Effect.PARTITION),
         ("ALTER TABLE images /* by hand */ DROP PARTITION p1", Effect.PARTITION),
         ("ALTER TABLE archive EXCHANGE PARTITION p WITH TABLE shop.images", Effect.PARTITION),
+        ("ALTER TABLE archive CONVERT TABLE images TO PARTITION p VALUES LESS THAN (9)", Effect.RENAMED),
+        ("ALTER TABLE archive CONVERT PARTITION p TO TABLE images", Effect.APPEARED),
+        ("ALTER TABLE archive EXCHANGE PARTITION p WITH TABLE other", Effect.NONE),
         ("ALTER TABLE other ADD x INT COMMENT 'RENAME images'", Effect.NONE),
         ("CREATE OR REPLACE TABLE images (id INT)", Effect.REPLACED),
-        ("CREATE TABLE images (id INT)", Effect.NONE),
+        ("CREATE OR REPLACE TEMPORARY TABLE images (id INT)", Effect.NONE),
+        ("CREATE TABLE images (id INT)", Effect.APPEARED),
+        ("CREATE TABLE IF NOT EXISTS `shop`.images LIKE other", Effect.APPEARED),
+        ("create table images select * from other", Effect.APPEARED),
+        ("CREATE TABLE other LIKE images", Effect.NONE),
+        ("CREATE TEMPORARY TABLE images (id INT)", Effect.NONE),
+        ("CREATE VIEW images AS SELECT 1", Effect.NONE),
         ("CREATE TABLE copy AS SELECT * FROM images", Effect.NONE),
         ("INSERT INTO images VALUES (1)", Effect.WRITTEN),
         ("/* app */ REPLACE INTO shop.images SELECT 1", Effect.WRITTEN),
         ("-- note\nINSERT IGNORE images VALUES (1)", Effect.WRITTEN),
         ("INSERT INTO log SELECT * FROM images", Effect.NONE),
         ("UPDATE images i JOIN models m ON i.m = m.id SET i.n = 1", Effect.WRITTEN),
+        ("UPDATE (SELECT m FROM q WHERE m = 1) q JOIN images i SET i.n = 1", Effect.WRITTEN),
         ("UPDATE models SET name = 'images', images = 3", Effect.NONE),
+        ("ANALYZE FORMAT=JSON UPDATE images SET n = 1", Effect.WRITTEN),
+        ("ANALYZE TABLE images", Effect.NONE),
+        ("SELECT `shop`.`a_function_that_writes`()", Effect.WRITTEN),
         ("DELETE m, i FROM models m JOIN images i", Effect.WRITTEN),
         ("DELETE FROM models WHERE id IN (SELECT images FROM x)", Effect.NONE),
         ("WITH old AS (SELECT 1) DELETE FROM images", Effect.WRITTEN),
@@ -71,9 +125,114 @@ def test_an_unqualified_name_means_the_sessions_database() -> None:
     assert effect("DROP TABLE shop.images", Target("shop", "images", "elsewhere")) is Effect.DROPPED
 
 
-def test_names_are_compared_without_case() -> None:
+def test_names_are_compared_as_the_server_does() -> None:
     assert effect("DROP TABLE IMAGES", SHOP) is Effect.DROPPED
+    assert effect("DROP TABLE IMAGES", CASE_SENSITIVE) is Effect.NONE
+    assert effect("RENAME TABLE images TO Images", CASE_SENSITIVE) is Effect.RENAMED
 
 
 def test_a_name_in_double_quotes_may_be_the_table() -> None:
     assert effect('DROP TABLE "images"', SHOP) is Effect.DROPPED
+
+
+# Against a model: a set of table names.
+
+OURS = ("shop", "images")
+NAMES = [OURS, ("shop", "_images_gho"), ("shop", "Images"), ("elsewhere", "images"), ("elsewhere", "to")]
+tables = st.sets(st.sampled_from(NAMES), min_size=1)
+
+
+def written(draw: st.DrawFn, name: tuple[str, str]) -> str:
+    """The name as somebody in the database `shop` may write it."""
+    database, table = (f"`{part}`" if draw(st.booleans()) or part == "to" else part for part in name)
+    space = draw(st.sampled_from(["", " ", "/* images */"]))
+    return table if name[0] == "shop" and draw(st.booleans()) else f"{database}{space}.{space}{table}"
+
+
+@st.composite
+def renames(draw: st.DrawFn) -> tuple[set[tuple[str, str]], str, list[tuple[tuple[str, str], tuple[str, str]]]]:
+    """The tables that are there, a statement that renames some, and its steps."""
+    before = draw(tables)
+    now, steps = set(before), []
+    for _ in range(draw(st.integers(1, 5))):
+        old = draw(st.sampled_from(sorted(now)))
+        free = sorted(set(NAMES) - now)
+        if not free:
+            break
+        new = draw(st.sampled_from(free))
+        now = now - {old} | {new}
+        steps.append((old, new))
+    comma = draw(st.sampled_from([",", ", ", " -- images\n, "]))
+    text = comma.join(f"{written(draw, old)} TO {written(draw, new)}" for old, new in steps)
+    return before, f"RENAME TABLE {text}", steps
+
+
+@given(renames())
+def test_renaming_step_by_step(renamed: tuple[set[tuple[str, str]], str, list[tuple[tuple[str, str], ...]]]) -> None:
+    before, statement, steps = renamed
+    there = OURS in before
+    stays, is_there = there, there
+    for old, new in steps:
+        stays = stays and OURS not in (old, new)
+        is_there = (is_there and old != OURS) or new == OURS
+    expected = {
+        (True, False): Effect.RENAMED,
+        (False, True): Effect.APPEARED,
+        (False, False): Effect.NONE,
+        (True, True): Effect.NONE if stays else Effect.SWAPPED,
+    }
+    if steps:
+        assert effect(statement, CASE_SENSITIVE) is expected[there, is_there]
+
+
+@given(
+    st.data(),
+    tables,
+    st.sampled_from(["DROP TABLE", "DROP TABLE IF EXISTS", "drop /* x */ tables", "DROP TEMPORARY TABLE"]),
+)
+def test_dropping_several(data: st.DataObject, dropped: set[tuple[str, str]], verb: str) -> None:
+    names = data.draw(st.permutations(sorted(dropped)))
+    draw = data.draw
+    statement = f"{verb} {', '.join(written(draw, name) for name in names)} /* generated by server */"
+    expected = Effect.DROPPED if OURS in dropped and "TEMPORARY" not in verb else Effect.NONE
+    assert effect(statement, CASE_SENSITIVE) is expected
+
+
+@given(st.text() | st.text(alphabet="`'\"\\/*!-# \n(),.=aT1"))
+def test_no_text_is_too_strange(statement: str) -> None:
+    effect(statement, SHOP)
+    assert all(token.text or token.kind in ("name", "text", "quoted") for token in tokens(statement))
+
+
+@given(st.text())
+def test_a_quoted_name_is_read_back(name: str) -> None:
+    quoted = "`" + name.replace("`", "``") + "`"
+    assert effect(f"DROP TABLE {quoted}", Target("shop", name, "shop")) is Effect.DROPPED
+
+
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [
+        ("INSERT INTO other VALUES ", Effect.NONE),
+        ("INSERT INTO images VALUES ", Effect.WRITTEN),
+        ("UPDATE other SET a = 'x' WHERE b IN ", Effect.NONE),
+        ("DELETE FROM other WHERE b IN ", Effect.NONE),
+        ("CREATE TABLE other AS SELECT ", Effect.NONE),
+        ("GRANT ", Effect.NONE),
+    ],
+)
+def test_of_a_huge_statement_only_the_first_words_are_read(opening: str, expected: Effect) -> None:
+    statement = opening + "('images', 1), " * 500_000
+    start = time.process_time()
+    assert effect(statement, SHOP) is expected
+    assert time.process_time() - start < 0.05  # all its tokens take a second
+
+
+def test_a_huge_text_is_passed_over_without_remembering_its_letters() -> None:
+    statement = "SET STATEMENT a = '" + "it''s " * 1_000_000 + "' FOR TRUNCATE images"
+    tracemalloc.start()
+    try:
+        assert effect(statement, SHOP) is Effect.TRUNCATED
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(statement)
+    finally:
+        tracemalloc.stop()

@@ -9,9 +9,9 @@ import pytest
 
 from ingest import events
 from ingest.events import EventType
-from ingest.gtid import DomainPositions, GtidSet
-from ingest.position import Position
-from ingest.transactions import Altered, Committed, Followed, Part, Rows, Transactions, Truncated
+from ingest.rowimage import RowChange
+from ingest.statements import Effect
+from ingest.transactions import Followed, Transaction, Transactions
 from pixtail.core.errors import SourceError, UndecodableEvent
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
@@ -61,18 +61,55 @@ def mariadb_gtid(number: int, *, standalone: bool = False) -> bytes:
 XID = packet(EventType.XID, bytes(8))
 
 
-def mysql(json: frozenset[str] = frozenset()) -> Transactions:
-    followed = Followed("shop", "images", False, {45: "utf8mb4"}, json)
-    return Transactions(followed, Position(f"{UUID}:1-4", FILE, 4), GtidSet(f"{UUID}:1-4"))
+class Told:
+    """A handler that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.changes: list[RowChange] = []
+        self.transactions: list[Transaction] = []
+        self.commits: list[tuple[str | None, str, int, int]] = []
+
+    def rows(self, transaction: Transaction, changes: list[RowChange], file: str, pos: int, size_bytes: int) -> None:
+        self.kinds.append("rows")
+        self.transactions.append(transaction)
+        self.changes += changes
+
+    def truncated(self, transaction: Transaction, file: str, pos: int) -> None:
+        self.kinds.append("truncated")
+
+    def committed(self, gtid: str | None, file: str, pos: int, commit_ms: int) -> None:
+        self.kinds.append("committed")
+        self.commits.append((gtid, file, pos, commit_ms))
 
 
-def mariadb() -> Transactions:
-    followed = Followed("shop", "images", True, {45: "utf8mb4"})
-    return Transactions(followed, Position("0-1-4", FILE, 4), DomainPositions("0-1-4"))
+class Stream:
+    """Transactions with a handler that remembers."""
+
+    def __init__(self, *, is_mariadb: bool = False, json: frozenset[str] = frozenset(), may_go: bool = False) -> None:
+        self.told = Told()
+        followed = Followed("shop", "images", is_mariadb, {45: "utf8mb4"}, json, may_go=may_go)
+        self.transactions = Transactions(followed, FILE, 4, self.told)
+
+    @property
+    def altered(self) -> Effect | None:
+        return self.transactions.altered
 
 
-def feed(reader: Transactions, *packets: bytes) -> list[Part]:
-    return [part for one in packets for part in reader.feed(one, NOW_MS)]
+def mysql() -> Stream:
+    return Stream()
+
+
+def mariadb() -> Stream:
+    return Stream(is_mariadb=True)
+
+
+def feed(stream: Stream, *packets: bytes) -> list[str]:
+    """What the handler was told, in a word each."""
+    stream.told.kinds.clear()
+    stream.transactions.altered = None
+    stream.transactions.feed(packets, NOW_MS)
+    return list(stream.told.kinds)
 
 
 def test_each_event_type_stands_in_exactly_one_table() -> None:
@@ -81,66 +118,98 @@ def test_each_event_type_stands_in_exactly_one_table() -> None:
 
 
 def test_a_transaction_brings_its_rows_and_then_its_position() -> None:
-    parts = feed(
-        mysql(),
-        mysql_gtid(5, 1_800_000_000_123_456),
-        statement("BEGIN"),
-        table_map(),
-        insert(row(1, "a"), row(2, "ü")),
-        XID,
-    )
-    rows, committed = parts
-    assert isinstance(rows, Rows)
-    assert rows.changes == [(None, {"id": 1, "name": "a"}), (None, {"id": 2, "name": "ü"})]
-    assert rows.transaction.gtid == f"{UUID}:5"
-    assert rows.transaction.commit_ms == 1_800_000_000_123
-    assert committed == Committed(Position(f"{UUID}:1-5", FILE, 500), 1_800_000_000_123)
+    stream = mysql()
+    begin = [mysql_gtid(5, 1_800_000_000_123_456), statement("BEGIN"), table_map()]
+    assert feed(stream, *begin, insert(row(1, "a"), row(2, "ü")), XID) == ["rows", "committed"]
+    assert stream.told.changes == [(None, {"id": 1, "name": "a"}), (None, {"id": 2, "name": "ü"})]
+    assert stream.told.transactions == [Transaction(f"{UUID}:5", 1, 1_800_000_000_123)]
+    assert stream.told.commits == [(f"{UUID}:5", FILE, 500, 1_800_000_000_123)]
 
 
 def test_without_its_own_commit_time_a_transaction_has_the_headers() -> None:
-    (committed,) = feed(mariadb(), mariadb_gtid(5), XID)
-    assert committed == Committed(Position("0-1-5", FILE, 500), HEADER_S * 1000 + 999)
+    stream = mariadb()
+    feed(stream, mariadb_gtid(5), XID)
+    assert stream.told.commits == [("0-1-5", FILE, 500, HEADER_S * 1000 + 999)]
 
 
 def test_other_tables_move_the_position_only() -> None:
-    parts = feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), table_map("other", b"\xff"), insert(b"torn"), XID)
-    assert [type(part) for part in parts] == [Committed]
+    packets = [mysql_gtid(5, 1), statement("BEGIN"), table_map("other", b"\xff"), insert(b"torn"), XID]
+    assert feed(mysql(), *packets) == ["committed"]
 
 
 def test_statements_outside_a_transaction_are_transactions() -> None:
-    reader = mysql()
-    parts = feed(
-        reader, mysql_gtid(5, 1), statement("CREATE TABLE x (id INT)"), mysql_gtid(6, 1), statement("TRUNCATE images")
-    )
-    assert [type(part) for part in parts] == [Committed, Truncated, Committed]
-    parts = feed(reader, mysql_gtid(7, 1), statement("ALTER TABLE images ADD x INT"))
-    assert [type(part) for part in parts] == [Committed, Altered]
+    stream = mysql()
+    packets = [mysql_gtid(5, 1), statement("CREATE TABLE x (id INT)"), mysql_gtid(6, 1), statement("TRUNCATE images")]
+    assert feed(stream, *packets) == ["committed", "truncated", "committed"]
+    assert stream.altered is None
+    assert feed(stream, mysql_gtid(7, 1), statement("ALTER TABLE images ADD x INT")) == ["committed"]
+    assert stream.altered is Effect.ALTERED
+
+
+def test_nothing_is_read_behind_an_alteration() -> None:
+    stream = mysql()
+    packets = [mysql_gtid(7, 1), statement("ALTER TABLE images ADD x INT"), mysql_gtid(8, 1), XID]
+    assert feed(stream, *packets) == ["committed"]
+    assert stream.transactions.pos == 500
 
 
 def test_a_statement_inside_a_transaction_does_not_end_it() -> None:
-    parts = feed(
-        mariadb(), mariadb_gtid(5), statement("SAVEPOINT a"), table_map(), insert(row(1, "a")), statement("COMMIT")
-    )
-    assert [type(part) for part in parts] == [Rows, Committed]
-    parts = feed(mariadb(), mariadb_gtid(5, standalone=True), statement("CREATE TABLE y (id INT)"))
-    assert [type(part) for part in parts] == [Committed]
+    packets = [mariadb_gtid(5), statement("SAVEPOINT a"), table_map(), insert(row(1, "a")), statement("COMMIT")]
+    assert feed(mariadb(), *packets) == ["rows", "committed"]
+    assert feed(mariadb(), mariadb_gtid(5, standalone=True), statement("CREATE TABLE y (id INT)")) == ["committed"]
+
+
+def test_a_begin_is_known_again_and_a_statement_that_looks_like_it_is_none() -> None:
+    stream = mysql()
+    for number in (5, 6):
+        packets = [mysql_gtid(number, 1), statement("BEGIN"), table_map(), insert(row(1, "a")), XID]
+        assert feed(stream, *packets) == ["rows", "committed"]
+    assert feed(stream, mysql_gtid(7, 1), statement("DROP VIEW x /*\0BEGIN")) == ["committed"]
 
 
 def test_a_rotation_moves_the_file_and_only_a_real_one_the_position() -> None:
     body = (4).to_bytes(8, "little") + b"binlog.000002"
-    assert feed(mysql(), packet(EventType.ROTATE, body, at_s=0)) == []
-    (committed,) = feed(mysql(), packet(EventType.ROTATE, body))
-    assert isinstance(committed, Committed)
-    assert committed.position == Position(f"{UUID}:1-4", "binlog.000002", 4)
+    stream = mysql()
+    assert feed(stream, packet(EventType.ROTATE, body, at_s=0)) == []
+    assert feed(stream, packet(EventType.ROTATE, body)) == ["committed"]
+    assert stream.told.commits == [(None, "binlog.000002", 4, HEADER_S * 1000)]
+
+
+def test_a_heartbeat_says_how_far_the_server_is() -> None:
+    stream = mysql()
+    assert feed(stream, packet(EventType.HEARTBEAT, b"binlog.000003", end=700)) == []
+    assert (stream.transactions.file, stream.transactions.pos) == ("binlog.000003", 700)
 
 
 def test_checksums_are_cut_off_once_the_format_description_announces_them() -> None:
-    reader = mysql()
-    assert feed(reader, packet(EventType.FORMAT_DESCRIPTION, bytes(80) + b"\1" + bytes(4))) == []
-    (committed,) = feed(reader, statement("CREATE TABLE x (id INT)") + b"\xde\xad\xbe\xef")
-    assert isinstance(committed, Committed)
+    stream = mysql()
+    assert feed(stream, packet(EventType.FORMAT_DESCRIPTION, bytes(80) + b"\1" + bytes(4))) == []
+    assert feed(stream, statement("CREATE TABLE x (id INT)") + b"\xde\xad\xbe\xef") == ["committed"]
     with pytest.raises(SourceError):
-        feed(reader, statement("DROP TABLE images") + b"\xde\xad\xbe\xef")
+        feed(stream, statement("DROP TABLE images") + b"\xde\xad\xbe\xef")
+
+
+@pytest.mark.parametrize(
+    ("text", "effect"),
+    [
+        ("DROP TABLE images", Effect.DROPPED),
+        ("RENAME TABLE images TO old", Effect.RENAMED),
+        ("DROP DATABASE shop", Effect.DATABASE_DROPPED),
+        ("CREATE OR REPLACE TABLE images (id INT)", Effect.REPLACED),
+    ],
+)
+def test_a_table_that_goes_is_an_empty_one_if_it_may_go(text: str, effect: Effect) -> None:
+    with pytest.raises(SourceError, match=r"DROP|RENAME|REPLACE"):
+        feed(mysql(), mysql_gtid(5, 1), statement(text))
+    stream = Stream(may_go=True)
+    assert feed(stream, mysql_gtid(5, 1), statement(text)) == ["truncated", "committed"]
+    assert stream.altered is effect
+
+
+def test_a_table_that_takes_its_place_is_looked_at() -> None:
+    stream = mysql()
+    assert feed(stream, mysql_gtid(5, 1), statement("RENAME TABLE images TO o, g TO images")) == ["committed"]
+    assert stream.altered is Effect.SWAPPED
 
 
 @pytest.mark.parametrize("kind", sorted(events.HARMLESS))
@@ -192,16 +261,15 @@ def test_an_unreadable_value_is_named_by_its_column_and_never_shown() -> None:
 def test_rows_that_may_not_be_committed_stop_it(end: bytes) -> None:
     with pytest.raises(UndecodableEvent):
         feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), table_map(), insert(row(1, "a")), end)
-    parts = feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), end, XID)
-    assert [type(part) for part in parts] == [Committed] * len(parts)
+    assert set(feed(mysql(), mysql_gtid(5, 1), statement("BEGIN"), end, XID)) == {"committed"}
 
 
 def test_an_xa_transaction_that_commits_in_one_phase_is_one() -> None:
     end = packet(EventType.XA_PREPARE, b"\1" + bytes(12))
-    parts = feed(mysql(), mysql_gtid(5, 1), statement("XA START 'x'"), table_map(), insert(row(1, "a")), end)
-    assert [type(part) for part in parts] == [Rows, Committed]
+    packets = [mysql_gtid(5, 1), statement("XA START 'x'"), table_map(), insert(row(1, "a")), end]
+    assert feed(mysql(), *packets) == ["rows", "committed"]
 
 
 def test_a_reused_table_id_means_the_table_that_was_mapped_last() -> None:
-    parts = feed(mysql(), table_map(), insert(row(1, "a")), XID, table_map("other", b"\xff"), insert(b"torn"), XID)
-    assert [type(part) for part in parts] == [Rows, Committed, Committed]
+    packets = [table_map(), insert(row(1, "a")), XID, table_map("other", b"\xff"), insert(b"torn"), XID]
+    assert feed(mysql(), *packets) == ["rows", "committed", "committed"]

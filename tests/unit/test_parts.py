@@ -127,13 +127,13 @@ def maven(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Path]:
     """A Maven that delivers one jar at once; the list holds where it was asked to put them."""
     asked: list[Path] = []
 
-    def deliver(into: Path, _choice: str) -> None:
+    def deliver(into: Path, *_choices: str) -> None:
         asked.append(into)
         (into / "a.jar").touch()
 
-    archive = parts.fetched_folder(Part.MYSQL)
-    archive.mkdir(parents=True)
-    parts.mark_done(Part.MYSQL, archive)
+    for part in (Part.MYSQL, Part.DEBEZIUM):
+        parts.fetched_folder(part).mkdir(parents=True)
+        parts.mark_done(part, parts.fetched_folder(part))
     monkeypatch.setattr(setup, "copy_jars", deliver)
     monkeypatch.setattr(setup, "program", lambda *_: Path("mvn"))
     monkeypatch.setattr(setup, "_finish_mysql", lambda: None)
@@ -154,7 +154,7 @@ def test_what_a_killed_setup_left_is_replaced(maven: list[Path], folder: Path) -
         (folder / leftover / "half.jar").touch()
     setup.fetch_parts()
     assert maven == [folder / "kafka.new"]
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", "kafka", "mysql"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "debezium", "kafka", "mysql"]
     assert sorted(path.name for path in (folder / "kafka").iterdir()) == [".pixtail-part", "a.jar"]
 
 
@@ -162,7 +162,7 @@ def test_a_failed_fetch_leaves_the_former_part(monkeypatch: pytest.MonkeyPatch, 
     setup.fetch_parts()
     monkeypatch.setattr(parts, "wanted_version", lambda _part: "99")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_pom: object) -> None:
         raise PixtailError("Maven cannot fetch the parts", "It needs the network")
 
     monkeypatch.setattr(setup, "copy_jars", fail)
@@ -194,8 +194,20 @@ def test_without_maven_the_setup_says_so_and_goes_on(
 def test_a_maven_that_fails_is_quoted_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = runnable(tmp_path / "mvn", "#!/bin/sh\necho '[ERROR] Unknown host'\nexit 1\n")
     monkeypatch.setattr(setup, "program", lambda *_: broken)
+    monkeypatch.setattr(setup, "RETRY_PAUSES_S", (0.0, 0.0))
     with pytest.raises(PixtailError, match=r"Unknown host.*needs the network"):
         setup.copy_jars(tmp_path / "jars", "-Dx")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_maven_that_had_a_bad_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    once = tmp_path / "once"
+    script = f"#!/bin/sh\nif [ -e {once} ]; then touch {tmp_path}/jars/a.jar; else touch {once}; exit 1; fi\n"
+    broken = runnable(tmp_path / "mvn", script)
+    (tmp_path / "jars").mkdir()
+    monkeypatch.setattr(setup, "program", lambda *_: broken)
+    monkeypatch.setattr(setup, "RETRY_PAUSES_S", (0.0,))
+    setup.copy_jars(tmp_path / "jars", "-Dx")
 
 
 def test_an_ordinary_user_is_told_the_line_to_run(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder import patience
 from encoder.fakes import DIMENSION, FakeDeadLetters, FakeEmbedder, FakePictures, FakeTopic
 from encoder.worker import Worker
+from pixtail.core import backoff
 from pixtail.core.changes import TRUNCATE_KEY, Change, Malformed, Op, Source, Tombstone
 from pixtail.core.errors import BusUnreachable, DimensionMismatch, PixtailError, Reason, StoreUnreachable
 from pixtail.core.lifecycle import Stop
@@ -125,7 +125,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off in no time."""
-    monkeypatch.setattr(patience, "pause_s", lambda *_args, **_kwargs: 0.0)
+    monkeypatch.setattr(backoff, "pause_s", lambda *_args, **_kwargs: 0.0)
 
 
 @pytest.fixture

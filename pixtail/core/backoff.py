@@ -13,7 +13,7 @@ from pixtail.core.lifecycle import Stop
 
 T = TypeVar("T")
 
-FIRST_S = 0.1
+FIRST_S = 0.2
 LONGEST_S = 10.0
 
 
@@ -22,22 +22,34 @@ class Stopping(Exception):
 
 
 def pause_s(failures: int, chance: float, *, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> float:
-    """How long to wait after so many failures in a row: doubling up to `longest_s`, with a jitter of half (`chance` 0 … 1)."""
-    full = min(longest_s, first_s * 2.0 ** min(failures - 1, 30))
-    return full * (0.5 + 0.5 * chance)
+    """How long to wait after so many failures in a row (from 1 on): anything up to a bound that doubles each time, but never nothing.
+
+    `chance` is in [0, 1). Full jitter: many clients of one server spread out (M. Brooker, "Exponential Backoff And Jitter").
+    """
+    bound = min(longest_s, first_s * 2.0 ** min(failures - 1, 30))
+    return bound * (0.1 + 0.9 * chance)
 
 
-class Patience:
-    """The waits for one thing (`what`), which say at info level when they begin and when they are over. For one thread."""
+class Backoff:
+    """The waits for what is away: pauses that grow and differ, one line when they begin and one when they are over. For one thread."""
 
-    def __init__(self, what: str, *, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        first_s: float = FIRST_S,
+        longest_s: float = LONGEST_S,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._what = what
         self._first_s = first_s
         self._longest_s = longest_s
+        self._chance = chance
         self._failures = 0
 
     @property
     def waiting(self) -> bool:
+        """True from the first failure until `recovered`."""
         return self._failures > 0
 
     def call(self, attempt: Callable[[], T], stop: Stop) -> T:
@@ -52,15 +64,16 @@ class Patience:
                 return result
 
     def failed(self, error: PixtailError, stop: Stop) -> None:
-        """Waits a while. Raises `Stopping` when it is time to stop."""
+        """Call it for each failed attempt: it pauses. Raises `Stopping` when it is time to stop."""
+        if not self._failures:
+            log = structlog.get_logger().bind(server=self._what)
+            log.warning("server is away, trying again", problem=error.problem, remedy=error.remedy)
         self._failures += 1
-        if self._failures == 1:
-            structlog.get_logger().warning("holding", waits_for=self._what, problem=str(error))
-        pause = pause_s(self._failures, random.random(), first_s=self._first_s, longest_s=self._longest_s)
-        if stop.wait(pause):
+        if stop.wait(pause_s(self._failures, self._chance(), first_s=self._first_s, longest_s=self._longest_s)):
             raise Stopping
 
     def recovered(self) -> None:
+        """Call it when the work goes on, as often as you like."""
         if self._failures:
-            structlog.get_logger().info("going on", waited_for=self._what, failures=self._failures)
+            structlog.get_logger().info("server is back", server=self._what, attempts=self._failures)
         self._failures = 0

@@ -1,0 +1,46 @@
+"""Which rows a back-fill sends again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pixtail.core.errors import UsageError
+
+Scalar: TypeAlias = int | float | str | bool
+MAX_IDS = 10_000  # they stand in the state, which is written with every chunk
+NULL = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Rows that have all of these values ("null" stands for NULL) and one of these keys, if there are any; at most `limit` of them.
+
+    A key is its columns' JSON values in key order. Build it with `selected`; its JSON form is that of its fields.
+    """
+
+    where: Mapping[str, Scalar] = field(default_factory=dict)
+    ids: tuple[tuple[Scalar, ...], ...] = ()
+    limit: int | None = None
+
+
+EVERYTHING = Selection()
+
+
+def selected(
+    where: Mapping[str, Scalar] | None = None,
+    ids: Iterable[Scalar | Sequence[Scalar]] = (),
+    limit: int | None = None,
+) -> Selection:
+    """A selection; ids may be single values and repeat themselves. Raises `UsageError` for too many of them, and for a negative limit."""
+    keys = tuple(dict.fromkeys(_key(value) for value in ids))
+    if len(keys) > MAX_IDS:
+        raise UsageError(f"{len(keys)} ids are too many for one back-fill", f"Send at most {MAX_IDS} at a time")
+    if limit is not None and limit < 0:
+        raise UsageError(f"the limit {limit} is negative")
+    return Selection(dict(where or {}), keys, limit)
+
+
+def _key(value: Scalar | Sequence[Scalar]) -> tuple[Scalar, ...]:
+    return (value,) if isinstance(value, int | float | str) else tuple(value)
