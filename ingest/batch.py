@@ -55,13 +55,14 @@ class Batch:
         if self._unfinished is not None:
             skip = max(self._written_before() - row, 0)
             row, changes = row + skip, changes[skip:]
-        if changes:
-            self._author.add_rows(transaction, file, pos, changes, row, self.box)
-            self._open_pending += len(changes)
-            self._count(len(changes))
-            self._bytes += size_bytes
-            if self.full:
-                self._write()
+            if not changes:
+                return
+        self._author.add_rows(transaction, file, pos, changes, row, self.box)
+        self._open_pending += len(changes)
+        self._bytes += size_bytes
+        self._count(len(changes))
+        if self._open_pending >= self._flush_rows or self._bytes >= MAX_BYTES:
+            self._write_if_full()
 
     def truncated(self, transaction: Transaction, file: str, pos: int) -> None:
         self._author.add_truncation(transaction, file, pos, self.box)
@@ -83,8 +84,8 @@ class Batch:
         self._file, self._pos, self.commit_ms = file, pos, commit_ms
         if gtid is not None and self._executed is not None:
             self._executed.add(gtid)
-        if self._rows and self.full:
-            self._write()
+        if self._rows >= self._flush_rows or self._bytes >= MAX_BYTES:
+            self._write_if_full()
 
     def add_chunk(self, rows: Listed[Values], snapshot: Snapshot | None, mark: str) -> None:
         """Rows that were read from the table, between two transactions; `snapshot` is how far that is now, None: at its end."""
@@ -95,6 +96,10 @@ class Batch:
             self._author.add_chunk(rows[-1:], position, "last", self.box)
         self.snapshot = snapshot
         self._count(max(len(rows), 1))
+
+    def _write_if_full(self) -> None:
+        if self.full:
+            self._write()
 
     def _count(self, rows: int) -> None:
         if not self._rows:

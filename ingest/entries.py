@@ -34,8 +34,9 @@ class Outbox:
         self.now_ms = 0
         self.note: Callable[[bytes | None], None] | None = None
 
-    def put(self, key: bytes, value: bytes | None, seq: int) -> None:
-        self.lanes[crc32(key) % len(self.lanes)].append((key, value, b"%d" % seq))
+    def put(self, key: bytes, value: bytes | None, seq: bytes) -> None:
+        lanes = self.lanes
+        lanes[crc32(key) % len(lanes)].append((key, value, seq))
         if self.note is not None:
             self.note(key)
 
@@ -55,7 +56,7 @@ class Author:
         self._table = table
         self._key = key
         self._single = key[0] if len(key) == 1 else None
-        self._envelopes: dict[tuple[str, int, str, str], bytes] = {}
+        self._envelopes: dict[tuple[str, int, str, str], tuple[bytes, bytes]] = {}
 
     def add_rows(
         self, transaction: Transaction, file: str, pos: int, changes: Listed[RowChange], first: int, box: Outbox
@@ -72,16 +73,13 @@ class Author:
     def _creates(
         self, transaction: Transaction, file: str, pos: int, changes: Listed[RowChange], first: int, box: Outbox
     ) -> None:
-        envelope, put, dumps, key_of = (
-            self._of_event(_CREATE, transaction, file, pos, box),
-            box.put,
-            orjson.dumps,
-            self.key_of,
-        )
-        seq = self.sequence.begin(box.now_ms)
+        middle, tail = self._of_event(_CREATE, transaction, file, pos, box)
+        seq, dumps, key_of, put = self.sequence.begin(box.now_ms), orjson.dumps, self.key_of, box.put
         for row, (_, after) in enumerate(changes, first):
             seq += 1
-            put(key_of(after), envelope % (b"null", dumps(after), row, seq), seq)
+            version = b"%d" % seq
+            value = b"".join((_NO_BEFORE, dumps(after), middle, b"%d" % row, tail, version, _END))
+            put(key_of(after), value, version)
         self.sequence.last = seq
         box.operations[_CREATE] += len(changes)
 
@@ -89,12 +87,8 @@ class Author:
         self, transaction: Transaction, file: str, pos: int, changes: Listed[RowChange], first: int, box: Outbox
     ) -> None:
         """A changed primary key is another row: the old one goes, the new one comes."""
-        envelope, put, dumps, key_of = (
-            self._of_event(_UPDATE, transaction, file, pos, box),
-            box.put,
-            orjson.dumps,
-            self.key_of,
-        )
+        middle, tail = self._of_event(_UPDATE, transaction, file, pos, box)
+        dumps, key_of = orjson.dumps, self.key_of
         for row, (before, after) in enumerate(changes, first):
             old, new = key_of(before), key_of(after)
             if old != new:
@@ -102,34 +96,33 @@ class Author:
                 self._creates(transaction, file, pos, [(None, after)], row, box)
                 continue
             self.sequence.last = seq = self.sequence.begin(box.now_ms) + 1
-            put(new, envelope % (dumps(before), dumps(after), row, seq), seq)
+            version = b"%d" % seq
+            images = (_BEFORE, dumps(before), _AFTER, dumps(after))
+            box.put(new, b"".join((*images, middle, b"%d" % row, tail, version, _END)), version)
             box.operations[_UPDATE] += 1
 
     def _deletes(
         self, transaction: Transaction, file: str, pos: int, changes: Listed[RowChange], first: int, box: Outbox
     ) -> None:
         """Each with its tombstone."""
-        envelope, put, dumps, key_of = (
-            self._of_event(_DELETE, transaction, file, pos, box),
-            box.put,
-            orjson.dumps,
-            self.key_of,
-        )
-        seq = self.sequence.begin(box.now_ms)
+        middle, tail = self._of_event(_DELETE, transaction, file, pos, box)
+        seq, dumps, key_of, put = self.sequence.begin(box.now_ms), orjson.dumps, self.key_of, box.put
         for row, (before, _) in enumerate(changes, first):
-            key = key_of(before)
-            put(key, envelope % (dumps(before), b"null", row, seq + 1), seq + 1)
-            put(key, None, seq + 2)
+            key, version = key_of(before), b"%d" % (seq + 1)
+            images = (_BEFORE, dumps(before), _AFTER, _NULL)
+            put(key, b"".join((*images, middle, b"%d" % row, tail, version, _END)), version)
+            put(key, None, b"%d" % (seq + 2))
             seq += 2
         self.sequence.last = seq
         box.operations[_DELETE] += len(changes)
 
     def add_truncation(self, transaction: Transaction, file: str, pos: int, box: Outbox) -> None:
         """One record for each partition, under the same key everywhere."""
-        envelope = self._of_event(_TRUNCATE, transaction, file, pos, box)
+        middle, tail = self._of_event(_TRUNCATE, transaction, file, pos, box)
         for lane in box.lanes:
             self.sequence.last = seq = self.sequence.begin(box.now_ms) + 1
-            lane.append((_TRUNCATE_KEY, envelope % (b"null", b"null", 0, seq), b"%d" % seq))
+            version = b"%d" % seq
+            lane.append((_TRUNCATE_KEY, b"".join((_NO_BEFORE, _NULL, middle, b"0", tail, version, _END)), version))
         box.operations[_TRUNCATE] += 1
         if box.note is not None:
             box.note(None)
@@ -137,12 +130,13 @@ class Author:
     def add_chunk(self, rows: Listed[Values], position: Position, mark: str, box: Outbox) -> None:
         """Rows that were read from the table at `position`. `mark` is the value of `source.snapshot`."""
         transaction = Transaction(position.gtid, 0, box.now_ms)
-        envelope = self._of_event(_READ, transaction, position.file, position.pos, box, mark)
+        middle, tail = self._of_event(_READ, transaction, position.file, position.pos, box, mark)
         lanes, dumps, key_of, seq = box.lanes, orjson.dumps, self.key_of, self.sequence.begin(box.now_ms)
         for values in rows:
             seq += 1
-            key = key_of(values)
-            lanes[crc32(key) % len(lanes)].append((key, envelope % (b"null", dumps(values), 0, seq), b"%d" % seq))
+            key, version = key_of(values), b"%d" % seq
+            value = b"".join((_NO_BEFORE, dumps(values), middle, b"0", tail, version, _END))
+            lanes[crc32(key) % len(lanes)].append((key, value, version))
         self.sequence.last = seq
         box.operations[_READ] += len(rows)
 
@@ -161,27 +155,29 @@ class Author:
 
     def _of_event(
         self, op: str, transaction: Transaction, file: str, pos: int, box: Outbox, mark: str = "false"
-    ) -> bytes:
-        """The envelope of an event, with gaps for: before, after, row, seq."""
+    ) -> tuple[bytes, bytes]:
+        """What stands between the images and the row's number, and between that and the seq."""
         gtid, server_id, commit_ms = transaction
         known = (op, server_id, file, mark)
-        outer = self._envelopes.get(known) or self._outer(known)
-        quoted = b"null" if gtid is None else b'"%b"' % gtid.encode()
-        return outer % (box.now_ms, quoted, pos, min(commit_ms, box.now_ms))
+        middle, tail = self._envelopes.get(known) or self._outer(known)
+        quoted = "null" if gtid is None else f'"{gtid}"'
+        now_ms = box.now_ms
+        return middle % (now_ms, quoted.encode(), pos), tail % min(commit_ms, now_ms)
 
-    def _outer(self, known: tuple[str, int, str, str]) -> bytes:
-        """The envelope of all events of a kind in a file, with gaps for: time, GTID, offset, commit time; and doubled ones for the rest."""
+    def _outer(self, known: tuple[str, int, str, str]) -> tuple[bytes, bytes]:
+        """The same for all events of a kind in a file, with gaps for: time, GTID, offset; and commit time."""
         if len(self._envelopes) > _MOST_ENVELOPES:
             self._envelopes.clear()
         op, server_id, file, mark = known
         names = [_escaped(name) for name in (op, self._prefix, self._database, self._table)]
-        self._envelopes[known] = made = _ENVELOPE % (*names, server_id, _escaped(file), _escaped(mark))
+        middle = _MIDDLE % (*names, server_id, _escaped(file))
+        self._envelopes[known] = made = middle, _TAIL % _escaped(mark)
         return made
 
 
 def _escaped(text: str) -> bytes:
     """As JSON, safe in a format that is filled twice."""
-    return orjson.dumps(text).replace(b"%", b"%%%%")
+    return orjson.dumps(text).replace(b"%", b"%%")
 
 
 _CREATE, _UPDATE, _DELETE, _READ, _TRUNCATE = (
@@ -189,8 +185,12 @@ _CREATE, _UPDATE, _DELETE, _READ, _TRUNCATE = (
 )
 _MOST_ENVELOPES = 64
 _TRUNCATE_KEY = key_bytes(TRUNCATE_KEY)
-# Filled three times: with what all events of a kind in a file share, with the event's, with the row's.
-_ENVELOPE = (
-    b'{"before":%%%%b,"after":%%%%b,"op":%b,"ts_ms":%%d,"source":{"connector":"mysql","name":%b,"db":%b,"table":%b,'
-    b'"server_id":%d,"gtid":%%b,"file":%b,"pos":%%d,"row":%%%%d,"ts_ms":%%d,"snapshot":%b,"sequence":"%%%%d"}}'
+_NULL = b"null"
+_NO_BEFORE = b'{"before":null,"after":'
+_BEFORE, _AFTER, _END = b'{"before":', b',"after":', b'"}}'
+# Filled twice: with what all events of a kind in a file share, then with the event's.
+_MIDDLE = (
+    b',"op":%b,"ts_ms":%%d,"source":{"connector":"mysql","name":%b,"db":%b,"table":%b,'
+    b'"server_id":%d,"gtid":%%b,"file":%b,"pos":%%d,"row":'
 )
+_TAIL = b',"ts_ms":%%d,"snapshot":%b,"sequence":"'

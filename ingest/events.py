@@ -178,13 +178,14 @@ HEADER = struct.Struct("<xIBIIIH")  # x: the packet's OK byte; time, type, serve
 KIND = 5  # where the type stands
 BODY = HEADER.size
 _END = struct.Struct("<I")
-_SID_AND_NUMBER = struct.Struct("<16sQ")
+_SIZE_AND_END = struct.Struct("<II")
+_GTID = struct.Struct("<xIBI10xx16sQ17x7s")
+_SHORT_GTID = struct.Struct("<xIBIIIHB16sQ")
 QUERY_FIXED, LOAD_FIXED = BODY + 13, BODY + 26
 _CHECKSUM_BYTES = 4
 _MARIADB_STANDALONE = 1  # flag of MariaDB's GTID event: one statement, no BEGIN and no COMMIT
 _MARIADB_GTID = struct.Struct("<QIB")
 _MICROSECONDS_MASK = (1 << 55) - 1  # the top bit says that the original commit time follows
-_COMMIT_TIME = BODY + 42  # of a GTID event, seven bytes
 _LAST_TAGGED_FIELD = 11
 _BYTE_BITS = 8
 
@@ -197,6 +198,12 @@ def end(packet: bytes) -> int:
     """The offset behind the event in the binlog file; 0 if it is not in the file."""
     behind: int = _END.unpack_from(packet, 14)[0]
     return behind
+
+
+def size_and_end(packet: bytes) -> tuple[int, int]:
+    """Both of the above at once."""
+    found, behind = _SIZE_AND_END.unpack_from(packet, 10)
+    return found, behind
 
 
 def size(packet: bytes) -> int:
@@ -226,17 +233,14 @@ def default_database(packet: bytes, start: int) -> str:
     return packet[end - packet[BODY + 8] : end].decode(errors="replace")
 
 
-def mysql_commit_ms(packet: bytes, stop: int) -> int | None:
-    """Commit time of a GTID or ANONYMOUS_GTID; None before MySQL 8.0.1."""
-    if stop < _COMMIT_TIME + 7:
-        return None
-    return (int.from_bytes(packet[_COMMIT_TIME : _COMMIT_TIME + 7], "little") & _MICROSECONDS_MASK) // 1000
-
-
-def mysql_gtid(packet: bytes) -> tuple[bytes, int]:
-    """The server's UUID and the number of the transaction."""
-    sid, number = _SID_AND_NUMBER.unpack_from(packet, BODY + 1)
-    return sid, number
+def mysql_gtid(packet: bytes, stop: int) -> tuple[int, int, int, bytes, int, int | None]:
+    """Time, type, server, the server's UUID, the transaction's number, and its commit time in milliseconds (None before MySQL 8.0.1) of a
+    GTID or ANONYMOUS_GTID."""
+    if stop < _GTID.size:
+        timestamp_s, kind, server_id, _, _, _, _, sid, number = _SHORT_GTID.unpack_from(packet)
+        return timestamp_s, kind, server_id, sid, number, None
+    timestamp_s, kind, server_id, sid, number, commit_us = _GTID.unpack_from(packet)
+    return timestamp_s, kind, server_id, sid, number, (int.from_bytes(commit_us, "little") & _MICROSECONDS_MASK) // 1000
 
 
 def tagged_gtid(body: bytes) -> tuple[str, int]:

@@ -228,7 +228,7 @@ def _row_size(subject: Subject) -> str:
     """The newest rows by key: what is read and written next looks like them."""
     names = [quoted(column.name) for column in subject.table.columns]
     picture = quoted(subject.settings.table.picture)
-    order = ", ".join(f"{quoted(name)} DESC" for name in subject.table.key)
+    order = ", ".join(f"{quoted(name)} DESC" for name in subject.table.key) or "NULL"
     newest = f"SELECT {', '.join(names)} FROM {subject.name} ORDER BY {order} LIMIT {_SAMPLE_ROWS}"  # noqa: S608 - quoted identifiers
     total = " + ".join(f"COALESCE(OCTET_LENGTH({name}), 0)" for name in names)
     rows = subject.query(f"SELECT {total}, {picture} FROM ({newest}) newest")  # noqa: S608

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 from ingest import charsets, compressed_columns, jsonb, rows, temporal
-from ingest.tablemap import BINARY, Column, ColumnType, length_coded
+from ingest.tablemap import BINARY, Column, ColumnType
 
 Values: TypeAlias = dict[str, Any]
 RowChange: TypeAlias = tuple[Values | None, Values | None]
@@ -34,6 +34,10 @@ class Incomplete(ValueError):
     """Columns are missing from a row image: it was written with another binlog_row_image than FULL."""
 
 
+_LONG_NUMBER, _TWO_BYTES = (
+    251,
+    252,
+)  # MySQL's length-encoded integers; no table has more columns than two bytes can count
 _MOST_PATTERNS = 64  # of NULLs, that have a function of their own; a row with yet another one takes a slower way
 _REMEMBERED = 4096  # dates and times: rows written together share theirs
 _ERRORS = (ValueError, LookupError, struct.error, OverflowError)
@@ -61,28 +65,27 @@ class RowImages:
         self.columns = tuple(columns)
         self._steps = [_step(column, charset_of, column.name in json) for column in columns]
         self._bitmap_bytes = (len(self._steps) + 7) // 8
-        self._everything = _full_bitmaps(len(self._steps))
+        self._heads = [_head(len(self._steps), number) for number in range(3)]
         self._by_nulls: dict[bytes, Decode] = {}
 
-    def rows(self, data: bytes, at: int, end: int) -> list[Values]:
-        """The rows of a WRITE_ROWS or DELETE_ROWS, whose part behind the fixed header is `data[at:end]`."""
-        return self._images(data, self._behind_bitmaps(data, at, 1), end)
+    def inserts(self, data: bytes, at: int, end: int) -> list[RowChange]:
+        """The rows of a WRITE_ROWS, whose part behind the fixed header is `data[at:end]`."""
+        return [(None, after) for after in self._images(data, self._behind_bitmaps(data, at, 1), end)]
 
-    def pairs(self, data: bytes, at: int, end: int) -> list[RowChange]:
+    def updates(self, data: bytes, at: int, end: int) -> list[RowChange]:
         """Before and after of the rows of an UPDATE_ROWS."""
         images = self._images(data, self._behind_bitmaps(data, at, 2), end)
         return list(zip(images[::2], images[1::2], strict=True))
 
+    def deletes(self, data: bytes, at: int, end: int) -> list[RowChange]:
+        """The rows of a DELETE_ROWS."""
+        return [(before, None) for before in self._images(data, self._behind_bitmaps(data, at, 1), end)]
+
     def _behind_bitmaps(self, data: bytes, at: int, number: int) -> int:
         """The number of columns, then one or two bitmaps of those that are there: all must be."""
-        count, at = length_coded(data, at)
-        if count != len(self.columns):
-            raise Incomplete(f"{count} columns instead of {len(self.columns)}")
-        for _ in range(number):
-            if not data.startswith(self._everything, at):
-                raise Incomplete("not all columns are there")
-            at += self._bitmap_bytes
-        return at
+        if not data.startswith(self._heads[number], at):
+            raise Incomplete(f"not all of the {len(self.columns)} columns are there")
+        return at + len(self._heads[number][0])
 
     def _images(self, data: bytes, at: int, end: int) -> list[Values]:
         found, size, by_nulls = [], self._bitmap_bytes, self._by_nulls
@@ -121,10 +124,13 @@ class RowImages:
         return ColumnUnreadable(_reason(error))
 
 
-def _full_bitmaps(columns: int) -> tuple[bytes, bytes]:
-    """A bitmap with every column, whatever the bits behind the last one are."""
+def _head(columns: int, bitmaps: int) -> tuple[bytes, ...]:
+    """The number of columns and bitmaps with all of them, whatever the bits behind the last one are."""
     size = (columns + 7) // 8
-    return b"\xff" * size, ((1 << columns) - 1).to_bytes(size, "little")
+    number = bytes([columns]) if columns < _LONG_NUMBER else bytes([_TWO_BYTES]) + columns.to_bytes(2, "little")
+    return tuple(
+        number + bitmap * bitmaps for bitmap in (b"\xff" * size, ((1 << columns) - 1).to_bytes(size, "little"))
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice, pairwise, takewhile
+from itertools import chain, islice, pairwise, takewhile
 from typing import TypeAlias
 
 from ingest.tokens import Token, tokens
@@ -29,7 +29,8 @@ class Effect(Enum):
     ROLLBACK = "ROLLBACK"
     TRUNCATED = "TRUNCATE TABLE"
     ALTERED = "ALTER TABLE"
-    APPEARED = "CREATE TABLE, or RENAME TABLE to its name"
+    CREATED = "CREATE TABLE"
+    APPEARED = "RENAME TABLE to its name"
     SWAPPED = "RENAME TABLE that puts another table in its place"
     DROPPED = "DROP TABLE"
     DATABASE_DROPPED = "DROP DATABASE"
@@ -46,11 +47,11 @@ GONE = frozenset({Effect.DROPPED, Effect.DATABASE_DROPPED, Effect.RENAMED, Effec
 STOPPING = frozenset({Effect.PARTITION, Effect.IGNORING, Effect.WRITTEN})
 """Rows come or go and no row event says which."""
 
-ALTERING = GONE | {Effect.ALTERED, Effect.APPEARED, Effect.SWAPPED}
+ALTERING = GONE | {Effect.ALTERED, Effect.CREATED, Effect.APPEARED, Effect.SWAPPED}
 """The table is another one afterwards: it must be looked at again."""
 
 REFILLED = frozenset({Effect.APPEARED, Effect.SWAPPED})
-"""It may hold rows then that no row event brought: they must be read."""
+"""It may hold rows then that no row event brought: they must be read. Those of a CREATE TABLE … SELECT come in row events."""
 
 _CONTROL = {"BEGIN": Effect.BEGIN, "COMMIT": Effect.COMMIT, "ROLLBACK": Effect.ROLLBACK}
 _ROWS_WITHOUT_EVENTS = {
@@ -198,7 +199,11 @@ def _create(words: Iterator[Token], target: Target) -> Effect:
         return Effect.DATABASE_DROPPED if replaces and target.is_in(name[0]) else Effect.NONE
     if not kind.is_word("TABLE") or not target.is_named(name):
         return Effect.NONE
-    return Effect.REPLACED if replaces else Effect.APPEARED
+    if any(
+        word.is_word("SELECT") for word in chain(rest, words)
+    ):  # ROW format writes the columns instead, and then the rows
+        return Effect.WRITTEN
+    return Effect.REPLACED if replaces else Effect.CREATED
 
 
 def _alter(words: Iterator[Token], target: Target) -> Effect:

@@ -150,13 +150,9 @@ class Transactions:
     # Transactions
 
     def _mysql_gtid(self, packet: bytes, stop: int) -> None:
-        timestamp_s, kind, server_id, _, _, _ = events.HEADER.unpack_from(packet)
-        commit_ms = events.mysql_commit_ms(packet, stop) or self._commit_ms(timestamp_s)
-        gtid = None
-        if kind == _GTID:
-            sid, number = events.mysql_gtid(packet)
-            gtid = f"{self._sids.get(sid) or self._sid(sid)}:{number}"
-        self._transaction = Transaction(gtid, server_id, commit_ms)
+        timestamp_s, kind, server_id, sid, number, commit_ms = events.mysql_gtid(packet, stop)
+        gtid = f"{self._sids.get(sid) or self._sid(sid)}:{number}" if kind == _GTID else None
+        self._transaction = Transaction(gtid, server_id, commit_ms or self._commit_ms(timestamp_s))
         self._has_rows = False
 
     def _tagged_gtid(self, packet: bytes, stop: int) -> None:
@@ -283,30 +279,29 @@ class Transactions:
             ) from error
 
     def _images(self, packet: bytes) -> RowImages | None:
+        """None: of another table."""
         number = packet[events.BODY : events.BODY + 6]
-        try:
-            return self._tables[number]
-        except KeyError:
-            if number == _DUMMY_TABLE_ID:
-                return None
-            raise UndecodableEvent(f"the row event at {self._at(packet)} comes without its TABLE_MAP") from None
+        images = self._tables.get(number)
+        if images is None and number not in self._tables and number != _DUMMY_TABLE_ID:
+            raise UndecodableEvent(f"the row event at {self._at(packet)} comes without its TABLE_MAP")
+        return images
 
     def _inserts(self, packet: bytes, stop: int) -> None:
-        self._rows(packet, lambda images, at: [(None, after) for after in images.rows(packet, at, stop)])
+        self._rows(packet, stop, RowImages.inserts)
 
     def _updates(self, packet: bytes, stop: int) -> None:
-        self._rows(packet, lambda images, at: images.pairs(packet, at, stop))
+        self._rows(packet, stop, RowImages.updates)
 
     def _deletes(self, packet: bytes, stop: int) -> None:
-        self._rows(packet, lambda images, at: [(before, None) for before in images.rows(packet, at, stop)])
+        self._rows(packet, stop, RowImages.deletes)
 
-    def _rows(self, packet: bytes, decode: Callable[[RowImages, int], list[RowChange]]) -> None:
+    def _rows(self, packet: bytes, stop: int, decode: Callable[[RowImages, bytes, int, int], list[RowChange]]) -> None:
         images = self._images(packet)
         if images is None:
             return
         self._has_rows = True
         try:
-            changes = decode(images, events.rows_start(packet))
+            changes = decode(images, packet, events.rows_start(packet), stop)
         except Incomplete as error:
             raise UndecodableEvent(
                 f"a row of {self._name} at {self._at(packet)} is incomplete: {error}",
@@ -365,7 +360,8 @@ class Transactions:
 
     def _start(self, packet: bytes) -> int:
         """The offset where an event begins."""
-        return max((events.end(packet) or self._offset) - events.size(packet), 0)
+        size, end = events.size_and_end(packet)
+        return max((end or self._offset) - size, 0)
 
     def _at(self, packet: bytes) -> str:
         return f"{self.file}:{self._start(packet)}"

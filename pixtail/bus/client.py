@@ -27,6 +27,7 @@ _MISCONFIGURED = (
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
     kafka_errors.InvalidReplicationFactorError,
+    kafka_errors.InvalidSessionTimeoutError,
     kafka_errors.MessageSizeTooLargeError,
     kafka_errors.RecordListTooLargeError,
 )

@@ -112,6 +112,9 @@ class Leadership:
             except PixtailError as error:
                 self._decide(leaving, False, error)
                 return
+            except Exception as error:  # noqa: BLE001 - a mistake of the client must not end a membership that nobody else keeps
+                _log.warning("the membership broke off, joining again", group=self._group, error=repr(error))
+                leaving.wait(RECONNECT_S)
 
     def _be_a_member(self, leaving: threading.Event) -> None:
         reach(self._kafka)

@@ -76,7 +76,7 @@ class WholeBatches:
         self._accumulator = producer._accumulator
         self._sender = producer._sender
         # It would split a batch that the broker finds too large, and never tell its future. Ours are as small as they should be.
-        self._sender._can_split = lambda _batch, _error: False
+        self._sender._can_split = lambda batch, error: False
         self._under_way: deque[ProducerBatch] = deque()
         self._bytes_under_way = 0
 

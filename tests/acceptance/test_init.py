@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import stat
 import subprocess
 import time
@@ -127,23 +128,31 @@ def test_at_a_terminal_what_has_two_answers_is_asked(shop: Shop) -> None:
         "ALTER TABLE images ADD other_path VARCHAR(99)", "UPDATE images SET other_path = 'b.jpg'", database=shop.name
     )
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [PIXTAIL, "init", shop.url], cwd=shop.folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
-        os.close(theirs)
-        said = read_until(ours, "Which column holds the pictures?")
-        assert "images.other_path" in said
+    )
+    os.close(theirs)
+    try:
+        assert "images.other_path" in read_until(ours, "Which column holds the pictures?")
         os.write(ours, b"2\n")
-        read_until(ours, "pixtail doctor")
+        assert "b.jpg" in read_until(ours, "Folder or address that the paths start from")
+        os.write(ours, b"https://cdn.shop.example/\n")
+        read_until(ours, "pixtail run")
         assert process.wait(30) == 0
-    os.close(ours)
-    assert 'picture = "other_path"' in (shop.folder / "pixtail.toml").read_text()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    written = (shop.folder / "pixtail.toml").read_text()
+    assert 'picture = "other_path"' in written
+    assert 'base_url = "https://cdn.shop.example/"' in written
 
 
-def read_until(descriptor: int, words: str, limit_s: float = 30) -> str:
+def read_until(descriptor: int, words: str, limit_s: float = 60) -> str:
     """All that was printed up to these words."""
     said, deadline = "", time.monotonic() + limit_s
     while words not in said:
-        assert time.monotonic() < deadline, said
+        ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+        assert ready, f"not within {limit_s} s: {words}\n{said}"
         said += os.read(descriptor, 4096).decode(errors="replace")
     return said

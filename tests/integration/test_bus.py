@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import random
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
+from kafka.errors import KafkaError
+from kafka.producer.record_accumulator import RecordAccumulator
+from kafka.record.memory_records import MemoryRecordsBuilder
 
+from pixtail.bus.batches import Outgoing
 from pixtail.bus.client import admin_client
 from pixtail.bus.consumer import ChangeConsumer, Consumed
 from pixtail.bus.dead_letters import DeadLetter, DeadLetters
 from pixtail.bus.inspection import describe_broker, group_lag, lane_group
 from pixtail.bus.producer import TransactionalProducer
 from pixtail.bus.reading import reading
+from pixtail.bus.sender import missing_parts
 from pixtail.bus.state import StateStore, state_record
 from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.changes import Change, Op, Record, Source, Tombstone, encode
@@ -85,6 +95,189 @@ def test_a_key_stays_in_its_partition_and_in_order(
     for key in partitions:
         seqs = [int(dict(r.headers)["seq"]) for r in records if r.key == key]
         assert seqs == sorted(seqs)
+
+
+@pytest.fixture(params=["whole batches", "single records"])
+def writing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs twice: as usual, and as with a kafka-python that is not known."""
+    if request.param == "single records":
+        monkeypatch.setattr("pixtail.bus.producer.missing_parts", lambda _producer: ["pretended"])
+    return str(request.param)
+
+
+def opened(settings: Kafka) -> TransactionalProducer:
+    producer = TransactionalProducer(settings, f"{settings.prefix}.listen")
+    producer.open()
+    return producer
+
+
+def stored(settings: Kafka, topic: str) -> dict[int, list[Outgoing]]:
+    """What is committed, by partition, in the order of the partition."""
+    with reading(settings, topic) as reader:
+        records = reader.read()
+    found: dict[int, list[Outgoing]] = {}
+    for r in sorted(records, key=lambda r: r.offset):
+        found.setdefault(r.partition, []).append((r.key, r.value, dict(r.headers).get("seq")))
+    return found
+
+
+def limit(settings: Kafka, topic: str, max_bytes: int) -> None:
+    with admin_client(settings) as admin:
+        wanted = {"max.message.bytes": str(max_bytes)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+
+
+def noise(size: int) -> bytes:
+    """What does not compress."""
+    return random.Random(size).randbytes(size)
+
+
+def write_for_ever(producer: TransactionalProducer, batches: dict[tuple[str, int], list[Outgoing]]) -> None:
+    while True:
+        producer.write(batches)
+
+
+@pytest.mark.usefixtures("writing")
+def test_what_is_written_is_what_is_read(settings: Kafka, topics: Topics) -> None:
+    batches: dict[tuple[str, int], list[Outgoing]] = {
+        (topics.changes, 0): [(b"a", b"1", b"1"), (b"b", None, b"2"), (b"c", b"", None), (b"a", b"x" * 9000, b"3")],
+        (topics.changes, 1): [],
+        (topics.changes, 2): [(b"k%d" % n, b"v%d" % n, b"%d" % n) for n in range(500)],
+    }
+    with closing(opened(settings)) as producer:
+        producer.write(batches)
+        producer.write({})
+        producer.write({(topics.changes, 1): []})
+    assert stored(settings, topics.changes) == {0: batches[topics.changes, 0], 2: batches[topics.changes, 2]}
+
+
+@pytest.mark.usefixtures("writing")
+def test_batches_stay_below_what_the_topic_takes(settings: Kafka, topics: Topics) -> None:
+    limit(settings, topics.changes, 10_000)
+    records: list[Outgoing] = [(b"%d" % n, noise(1000 + n), b"%d" % n) for n in range(50)]
+    records += [(b"full", noise(9500), b"51"), (b"compressed", b"x" * 50_000, b"52")]
+    with closing(opened(settings)) as producer:
+        producer.write({(topics.changes, 1): records})
+    assert stored(settings, topics.changes) == {1: records}
+
+
+@pytest.mark.usefixtures("writing")
+def test_a_record_above_the_limit_is_named_without_its_content(settings: Kafka, topics: Topics) -> None:
+    limit(settings, topics.changes, 10_000)
+    with closing(opened(settings)) as producer, pytest.raises(SettingError) as raised:
+        producer.write({(topics.changes, 0): [(b"secret", b"secret" + noise(12_000), b"1")]})
+    assert re.search(rf"takes 120\d\d bytes.*{topics.changes} takes 10000.*max\.message\.bytes", str(raised.value))
+    assert "secret" not in str(raised.value)
+    assert stored(settings, topics.changes) == {}
+
+
+def test_a_limit_lowered_behind_the_producers_back_is_a_wrong_setting(settings: Kafka, topics: Topics) -> None:
+    with closing(opened(settings)) as producer:
+        producer.write({(topics.changes, 0): [(b"k", noise(20_000), b"1")]})
+        limit(settings, topics.changes, 10_000)
+        with pytest.raises(SettingError, match="TooLarge"):
+            write_for_ever(producer, {(topics.changes, 0): [(b"k", noise(9000), b"2"), (b"k", noise(9001), b"3")]})
+
+
+def test_a_partition_that_is_not_there_is_refused_at_once(settings: Kafka, topics: Topics) -> None:
+    with closing(opened(settings)) as producer, pytest.raises(ValueError, match="no partition 3"):
+        producer.write({(topics.changes, 3): [(b"k", b"v", b"1")]})
+
+
+def test_a_transaction_larger_than_what_may_be_under_way_goes_through(
+    settings: Kafka, topics: Topics, writing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixtail.bus.sender.MAX_IN_FLIGHT_BYTES", 300_000)
+    monkeypatch.setattr("pixtail.bus.sender.MAX_BATCH_BYTES", 100_000)
+    records: list[Outgoing] = [(b"%d" % n, noise(5000), b"%d" % n) for n in range(400)]
+    with closing(opened(settings)) as producer:
+        producer.write({(topics.changes, n): records for n in range(3)})
+    assert stored(settings, topics.changes) == dict.fromkeys(range(3), records), writing
+
+
+def test_the_installed_kafka_python_is_known_and_another_one_would_not_be(
+    producer: TransactionalProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert missing_parts(producer._producer) == []
+    monkeypatch.setattr("pixtail.bus.sender.__version__", "3.1.0")
+    monkeypatch.setattr(RecordAccumulator, "_tp_lock", lambda self, topic, partition: None)
+    monkeypatch.setattr(MemoryRecordsBuilder, "set_producer_state", lambda self, producer_id: None)
+    monkeypatch.delattr("kafka.producer.transaction_manager.TransactionManager.begin_commit")
+    assert missing_parts(producer._producer) == [
+        "_transaction_manager.begin_commit",
+        "_accumulator._tp_lock",
+        "version 3.0.x",
+        "MemoryRecordsBuilder",
+    ]
+
+
+STEPS = ["begin", "send", "commit", "end"]
+
+
+@pytest.mark.usefixtures("writing")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_successor_at_any_step_fences(step: str, settings: Kafka, topics: Topics) -> None:
+    first, second = opened(settings), TransactionalProducer(settings, f"{settings.prefix}.listen")
+    with closing(first), closing(second):
+        first.write({(topics.changes, 0): [(b"k", b"before", b"1")]})
+        take_over_before(step, first, second)
+        with pytest.raises(Fenced, match="another listener"):
+            first.write({(topics.changes, n): [(b"k", b"of a zombie", b"2")] for n in range(3)})
+        second.write({(topics.changes, 0): [(b"k", b"after", b"3")]})
+    assert stored(settings, topics.changes) == {0: [(b"k", b"before", b"1"), (b"k", b"after", b"3")]}
+
+
+def take_over_before(step: str, first: TransactionalProducer, second: TransactionalProducer) -> None:
+    """Opens `second` when `first` comes to the step; `end`: all is acknowledged, and only the commit is to be asked for."""
+    sender: Any = first._sender
+    target, name = (sender, step) if step != "end" else (sender, "_finish")
+    action = getattr(target, name)
+
+    def disturbed(*arguments: Any) -> None:
+        setattr(target, name, action)
+        if step != "end":
+            second.open()
+            action(*arguments)
+        else:
+            action(*arguments)
+            second.open()
+
+    setattr(target, name, disturbed)
+
+
+@pytest.mark.parametrize(("taken_over", "error"), [(True, Fenced), (False, BusUnreachable)])
+def test_in_doubt_the_broker_is_asked_who_may_write(
+    taken_over: bool, error: type[Exception], settings: Kafka, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = opened(settings), TransactionalProducer(settings, f"{settings.prefix}.listen")
+
+    def fail(_deadline: float) -> None:
+        if taken_over:
+            second.open()
+        raise KafkaError("Unhandled error in EndTxnResponse: UnknownError")
+
+    with closing(first), closing(second):
+        monkeypatch.setattr(first._sender, "commit", fail)
+        with pytest.raises(error):
+            first.write({(topics.changes, 0): [(b"k", b"v", b"1")]})
+
+
+def test_a_race_with_a_successor_never_looks_like_an_outage(settings: Kafka, topics: Topics) -> None:
+    """A commit that meets the broker while it is fencing its producer fails there with UNKNOWN_SERVER_ERROR."""
+    holders = [opened(settings)]
+    delays = random.Random(7)
+    for _ in range(12):
+        successor = TransactionalProducer(settings, f"{settings.prefix}.listen")
+        opening = threading.Timer(delays.uniform(0.02, 0.06), successor.open)
+        opening.start()
+        with pytest.raises(Fenced):
+            write_for_ever(holders[-1], {(topics.changes, n): [(b"k", b"v" * 500, b"1")] * 50 for n in range(3)})
+        opening.join()
+        holders.append(successor)
+    for holder in holders:
+        holder.close()
+    per_partition = {len(records) % 50 for records in stored(settings, topics.changes).values()}
+    assert per_partition == {0}, "a transaction is there in parts"
 
 
 def test_a_second_producer_fences_the_first(settings: Kafka, topics: Topics, producer: TransactionalProducer) -> None:
@@ -224,7 +417,7 @@ def test_a_hung_broker_ends_a_commit_with_an_error_instead_of_waiting_for_ever(
         producer.commit({topics.changes: [change(1, 1)]})
         server.pause()
         try:
-            with pytest.raises(BusUnreachable, match="did not finish"):
+            with pytest.raises(BusUnreachable, match="did not finish a transaction in time"):
                 producer.commit({topics.changes: [change(1, 2)]})
             producer.close()
         finally:

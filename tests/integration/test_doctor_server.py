@@ -279,3 +279,10 @@ def test_the_largest_row_and_the_newest_pictures_are_looked_at(own: SqlServer, n
     own.execute("INSERT INTO images (file_path) VALUES ('a.jpg'), (NULL), (REPEAT('x', 190))", "COMMIT", database=name)
     found = examine(settings_of(own, name))
     assert (found.row_bytes, found.pictures) == (191, ["x" * 190, "a.jpg"])
+
+
+def test_a_table_without_a_key_fails_for_that_alone(own: SqlServer, name: str) -> None:
+    own.execute("ALTER TABLE images MODIFY id BIGINT NOT NULL, DROP PRIMARY KEY", database=name)
+    assert troubles(examine(settings_of(own, name)).checks) == ["primary key"]
+    run_sql(own, check(settings_of(own, name), "primary key").remedy)
+    assert_all_well(settings_of(own, name))
