@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import structlog
@@ -12,7 +12,7 @@ import structlog
 from ingest.backfill import Request, acted_on
 from ingest.batch import Batch
 from ingest.binlog import BinlogStream
-from ingest.chunks import ChunkReader
+from ingest.chunks import ChunkReader, TableAltered
 from ingest.entries import Author, Outbox
 from ingest.gtid import DomainPositions, Executed, GtidSet
 from ingest.interleave import Interleaving
@@ -24,6 +24,7 @@ from ingest.statements import REFILLED
 from ingest.tables import Table
 from ingest.transactions import Followed, Transactions
 from ingest.writer import Writer
+from pixtail.core.errors import SettingError, UsageError
 from pixtail.core.metrics import Metrics
 from pixtail.core.settings import Settings
 
@@ -32,7 +33,7 @@ CHUNK_WAIT_S = 0.002  # the same while a chunk is being read
 LINGER_MS = 20  # with more to read all the time, a batch is written when it is as old as this
 SAVE_S = 5.0  # how often a position that only other tables' transactions moved is saved
 PROGRESS_S = 10.0
-REQUESTS_S = 1.0
+REQUESTS_S = 0.5
 
 _log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class Source:
 class Capture:
     """Follows the binlog from `writer.state` on, and reads the table in between while the state says so. For one thread.
 
-    `next_request` is asked now and then for what a command wants.
+    `next_request` is asked now and then for what a command wants; it may say the same again and again.
     """
 
     def __init__(
@@ -78,7 +79,6 @@ class Capture:
         self._limits = limits
         self._clock_ms = clock_ms
         self._next_request = next_request
-        self._request: Request | None = None  # that waits
         self._ended = False
         self._asked_at = monotonic()
         self._author = self._new_author(writer.state)
@@ -136,11 +136,12 @@ class Capture:
     def _look_for_requests(self) -> None:
         """A back-fill that begins, goes on or pauses is the business of the next run, which begins at once."""
         self._asked_at = monotonic()
-        self._request = self._next_request() or self._request
-        if self._request is None:
+        request = self._next_request()
+        if request is None or request.id == self._batch.request:
             return
-        state = acted_on(self._request, self._batch.state, self._clock_ms())
+        state = acted_on(request, self._batch.state, self._clock_ms())
         if state is not None:
+            _log.info("a back-fill is to pause" if request.pause else "a back-fill is asked for", source=self._name)
             self._batch.snapshot, self._batch.request, self._ended = state.snapshot, state.request, True
 
     def _is_due(self, *, waiting: bool) -> bool:
@@ -181,12 +182,27 @@ class Capture:
 
     def _interleave(self, snapshot: Interleaving, place: Place) -> None:
         before = snapshot.snapshot.rows
-        if not snapshot.step(self._batch, place):
+        try:
+            if not snapshot.step(self._batch, place):
+                return
+        except TableAltered:
+            raise
+        except (UsageError, SettingError) as error:
+            self._set_aside(snapshot.snapshot, error)
             return
         self._metrics.snapshot_rows.inc(snapshot.snapshot.rows - before)
         self._progress.show(snapshot.snapshot, ended=snapshot.done)
         if snapshot.done:
             self._batch.box.note = None
+
+    def _set_aside(self, snapshot: Snapshot, error: UsageError | SettingError) -> None:
+        """A back-fill that the table does not fit must not keep the listener from its work; a first snapshot is its work."""
+        if snapshot.selection is None:
+            raise error
+        _log.warning(
+            "a back-fill cannot go on, and is paused", source=self._name, problem=error.problem, remedy=error.remedy
+        )
+        self._batch.snapshot, self._ended = replace(snapshot, paused=True), True
 
     # What it is made of
 

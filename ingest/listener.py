@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Literal
 
 import structlog
@@ -68,6 +69,7 @@ class Listener:
         self._topics = Topics(settings.kafka.prefix, settings.source)
         self._leadership = Leadership(settings.kafka, self._topics)
         self._requests = Requests(settings.kafka, self._topics)
+        self._request: Request | None = None  # the newest
         self._outage = Outage()
         self._up = False
 
@@ -150,14 +152,14 @@ class Listener:
             problem=error.problem,
         )
         assert writer.state is not None
-        writer.state = State(NOWHERE, writer.state.seq, Snapshot())
+        writer.state = replace(writer.state, position=NOWHERE, snapshot=Snapshot(), unfinished=None)
 
     def _capture(self, writer: Writer, stop: Stop) -> None:
         """One connection's life, or until the table was altered."""
         source, now = self._look()
         if writer.state is None or writer.state.position is NOWHERE:
             snapshot = Snapshot(about=source.table.rows, started_ms=self._clock_ms())
-            writer.state = State(now, writer.state.seq if writer.state else 0, snapshot)
+            writer.state = replace(writer.state or State(now, 0), position=now, snapshot=snapshot)
         limits = Limits(self._flush_rows, self._chunk_rows)
         capture = Capture(self._settings, self._metrics, source, writer, limits, self._clock_ms, self._next_request)
         capture.run(lambda: self._goes_on(stop), self._started)
@@ -177,9 +179,13 @@ class Listener:
         return Source(server, table, followed), now
 
     def _next_request(self) -> Request | None:
-        """What a command has asked for since."""
+        """What a command has asked for last, acted on or not."""
         body = self._requests.newest()
-        return from_request(body) if body else None
+        if body is not None:
+            self._request = from_request(body)
+            if self._request is None:
+                _log.warning("a request is not of this version's form: ignored", source=self._topics.source)
+        return self._request
 
     def _started(self) -> None:
         self._outage.over()

@@ -110,7 +110,7 @@ def confirm(connection: Connection, server: Server, position: Position) -> None:
 
 
 def lost(server: Server, problem: str) -> PositionLost:
-    return PositionLost(f"{server} {problem}", "Take a new snapshot: choose another kafka.prefix")
+    return PositionLost(f"{server} {problem}", "Read the table anew: start with --on-lost-position=snapshot")
 
 
 def _mysql_problem(connection: Connection, gtid: str) -> str:

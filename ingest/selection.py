@@ -24,6 +24,15 @@ class Selection:
     ids: tuple[tuple[Scalar, ...], ...] = ()
     limit: int | None = None
 
+    def __str__(self) -> str:
+        """What it chooses, for the people who chose it: values belong in no log."""
+        named = [f"{column}={value}" for column, value in self.where.items()]
+        if self.ids:
+            named.append(f"{len(self.ids):,} ids" if len(self.ids) > 1 else f"id {','.join(map(str, self.ids[0]))}")
+        if self.limit is not None:
+            named.append(f"at most {self.limit:,}")
+        return ", ".join(named) or "all rows"
+
 
 EVERYTHING = Selection()
 

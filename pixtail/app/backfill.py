@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import csv
+import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from pixtail.app.wiring import needs
-from pixtail.bus.requests import send_request
-from pixtail.bus.state import StateStore
+from pixtail.bus.inspection import leaders
+from pixtail.bus.requests import StateWatch, send_request
 from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.errors import UsageError
 from pixtail.core.settings import Settings
 
 if TYPE_CHECKING:
-    from ingest.backfill import Request
-    from ingest.position import State
+    from ingest.backfill import Request, Stage
+    from ingest.position import Snapshot, State
     from ingest.selection import Selection
 
-POLL_S = 0.5
-SILENT_S = 10.0  # so long a listener may take to act on a request
-
-_HINT = "No listener has taken it up yet. It will as soon as one runs (pixtail listen, or run) and its first snapshot is done."
+POLL_S = 0.25
+SILENT_S = 3.0  # a listener that leads acts on a request within a second or two
+PAUSE_S = 10.0
+SAY_S = 10.0  # how often progress is told where there is no terminal
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a back-fill: `rows` sent of `about`; not `done` if it was paused or only counted."""
+    """What became of a back-fill: `rows` sent of `about`, which the server may have guessed; not `done` if it was paused or only counted."""
 
     rows: int
     about: int
@@ -43,28 +47,58 @@ class Outcome:
         return {"rows": self.rows, "about": self.about, "done": self.done}
 
 
-def selection(where: Sequence[str], ids: Sequence[str], ids_file: Path | None, limit: int | None) -> Selection:
-    """Of the command's options. Raises `UsageError` for what cannot be meant."""
+# What is chosen
+
+
+def selection(
+    key: tuple[str, ...], where: Sequence[str], ids: Sequence[str], ids_file: Path | None, limit: int | None
+) -> Selection:
+    """Of the command's options, for a table with this primary key. Raises `UsageError` for what cannot be meant."""
     with needs("listen"):
         from ingest.selection import selected
-    listed = [_scalar(text) for text in ids]
-    if ids_file is not None:
-        try:
-            listed += [_scalar(line.strip()) for line in ids_file.read_text().splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the file {ids_file} cannot be read: {error}") from error
-    return selected(dict(_condition(text) for text in where), listed, limit)
+    listed = sorted({_id(key, text) for text in (*ids, *_lines(ids_file))})
+    if ids_file is not None and not listed:
+        raise UsageError(f"there is no id in {ids_file}", "Write one on each line")
+    return selected(_conditions(where), listed, limit)
 
 
-def _condition(text: str) -> tuple[str, int | str]:
+def _lines(file: Path | None) -> list[str]:
+    """`-` is standard input."""
+    if file is None:
+        return []
+    try:
+        text = sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the file {file} cannot be read: {error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _id(key: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """The key's values, separated by commas as in a CSV file. A key of one column is the text as it stands."""
+    values = (text,) if len(key) == 1 else tuple(next(csv.reader([text], skipinitialspace=True), ()))
+    if len(values) != len(key):
+        columns = ",".join(key)
+        raise UsageError(f"the id {text} does not fit the key ({columns})", f"Write {columns}, as in --id 7,blue")
+    return values
+
+
+def _conditions(where: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in where:
+        column, value = _condition(text)
+        if column in found:
+            raise UsageError(f"--where {column}=… is given twice", "A row has one value there: send the rows in turn")
+        found[column] = value
+    return found
+
+
+def _condition(text: str) -> tuple[str, str]:
+    from ingest.selection import NULL
+
     column, sign, value = text.partition("=")
     if not sign or not column.strip():
         raise UsageError(f"--where {text} is no COLUMN=VALUE", "Write --where category=car, or --where deleted_at=null")
-    return column.strip(), value.strip()
-
-
-def _scalar(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdecimal() else text
+    return column.strip(), NULL if value.lower() == NULL else value
 
 
 def count(settings: Settings, chosen: Selection) -> int:
@@ -80,55 +114,111 @@ def count(settings: Settings, chosen: Selection) -> int:
         return chunks.about(connection, table, settings.table.key_columns, chosen)
 
 
-def backfill(settings: Settings, chosen: Selection, chunk_rows: int, console: Console) -> Outcome:
-    """Asks for it and waits for its end. Ctrl-C pauses it: the same command goes on with it."""
+# Asking for it
+
+
+def backfill(settings: Settings, chosen: Selection, chunk_rows: int, restart: bool, console: Console) -> Outcome:
+    """Asks for it and waits for its end. Ctrl-C pauses it: the same command goes on with it, and `restart` begins again.
+
+    Raises `UsageError` before anything is sent if the selection does not fit the table, or if another back-fill is paused that would be
+    forgotten; `DatabaseUnreachable`, `BusUnreachable`, `SettingError`.
+    """
     with needs("listen"):
-        from ingest.backfill import Request, to_json
+        from ingest.backfill import Request
     about = count(settings, chosen)
     topics = Topics(settings.kafka.prefix, settings.source)
     ensure_topics(settings.kafka, topics)
-    request = Request(uuid.uuid4().hex, chosen, chunk_rows=chunk_rows, about=about)
-    send_request(settings.kafka, topics, to_json(request))
-    try:
-        return _follow(settings, topics, request, console)
-    except KeyboardInterrupt:
-        paused = replace(request, id=uuid.uuid4().hex, pause=True)
-        send_request(settings.kafka, topics, to_json(paused))
-        console.print("Paused. The same command goes on with it.")
-        return Outcome(_rows(_state(settings, topics)), about, done=False)
+    request = Request(uuid.uuid4().hex, chosen, chunk_rows=chunk_rows, about=about, restart=restart)
+    with closing(StateWatch(settings.kafka, topics)) as watch, Display(console) as display:
+        watch.open()
+        asking = _Asking(settings, topics, watch, display, request)
+        try:
+            return asking.follow()
+        except KeyboardInterrupt:
+            return asking.pause()
 
 
-def _follow(settings: Settings, topics: Topics, request: Request, console: Console) -> Outcome:
-    columns = (TextColumn("sending rows again"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("rows", total=request.about or None)
-        for state in _states(settings, topics, request, console):
-            progress.update(task, completed=_rows(state))
-    return Outcome(request.about, request.about, done=True)
+class _Asking:
+    """One back-fill as the command sees it."""
 
+    def __init__(
+        self, settings: Settings, topics: Topics, watch: StateWatch, display: Display, request: Request
+    ) -> None:
+        self._kafka = settings.kafka
+        self._topics = topics
+        self._watch = watch
+        self._display = display
+        self._request = request
+        self._sent_at: float | None = None
+        self._started = False  # it runs or ran, asked for by us or not
+        self._rows = 0
 
-def _states(settings: Settings, topics: Topics, request: Request, console: Console) -> Iterator[State]:
-    """The listener's states until the back-fill is done."""
-    asked = time.monotonic()
-    hinted = False
-    while True:
-        state = _state(settings, topics)
-        if state is not None and state.request == request.id:
-            yield state
-            if state.snapshot is None:
-                return
-        elif not hinted and time.monotonic() - asked > SILENT_S:
-            console.print(_HINT)
-            hinted = True
-        time.sleep(POLL_S)
+    def follow(self) -> Outcome:
+        """Until it is done, or somebody else pauses it."""
+        while (outcome := self._step()) is None:
+            time.sleep(POLL_S)
+        return outcome
 
+    def _step(self) -> Outcome | None:
+        from ingest.backfill import Stage
 
-def _state(settings: Settings, topics: Topics) -> State | None:
-    from ingest.position import from_json
+        state, stage = self._look()
+        asks = self._sent_at is None
+        if stage is Stage.DONE or (stage is Stage.FREE and self._started):
+            return Outcome(self._about, self._about, done=True)
+        if (
+            stage is Stage.FREE
+            or (asks and stage is Stage.PAUSED)
+            or (asks and self._request.restart and stage is Stage.RUNNING)
+        ):
+            self._ask(state)
+        elif stage is Stage.RUNNING:
+            self._started = True
+            self._show(state)
+        elif stage is Stage.PAUSED:
+            self._display.say(
+                "It was paused: by another command, or because it does not fit the table (see the listener's log)."
+            )
+            return Outcome(self._rows, self._about, done=False)
+        elif stage is Stage.BEHIND:
+            self._display.say_once(f"Waits in line: first {_told(state)}.")
+        else:
+            self._hint()
+        return None
 
-    body: Mapping[str, Any] | None = StateStore(settings.kafka, topics).read(topics.source)
-    return from_json(body) if body else None
+    def _look(self) -> tuple[State | None, Stage]:
+        from ingest import backfill, position
 
+        self._watch.look()
+        body, asked = self._watch.state, self._watch.request
+        state = position.from_json(body) if body else None
+        return state, backfill.stage(self._request, state, backfill.from_json(asked) if asked else None)
 
-def _rows(state: State | None) -> int:
-    return state.snapshot.rows if state is not None and state.snapshot is not None else 0
+    def _ask(self, state: State | None) -> None:
+        """Only one that is paused is kept: another one would be forgotten."""
+        from ingest.backfill import to_json
+
+        paused = state.snapshot if state is not None else None
+        if paused is not None and paused.selection != self._request.selection and not self._request.restart:
+            raise UsageError(
+                f"a back-fill of {paused.selection} is paused after {paused.rows:,} of {paused.about:,} rows",
+                "Let it go on first (the same command again), or forget it with --restart",
+            )
+        send_request(self._kafka, self._topics, to_json(self._request))
+        self._sent_at = time.monotonic()
+
+    def _hint(self) -> None:
+        if self._sent_at is not None and time.monotonic() - self._sent_at > SILENT_S:
+            self._display.say_once(
+                "The listener has not taken it up yet. It will between two transactions."
+                if leaders(self._kafka, self._topics)
+                else "No listener runs. The rows are sent as soon as one does (pixtail listen, or run); nobody need wait here."
+            )
+
+    def _show(self, state: State | None) -> None:
+        snapshot = state.snapshot if state is not None else None
+        if snapshot is not None:
+            self._rows = snapshot.rows
+            self._display.show(snapshot.rows, snapshot.about)
+
+    ...

@@ -30,12 +30,13 @@ class ListenerProcess:
 
     name = "listener"
 
-    def __init__(self, config: Path | None) -> None:
+    def __init__(self, config: Path | None, on_lost_position: str) -> None:
         self._config = config
+        self._on_lost_position = on_lost_position
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        words = command("listen", "--with-parent", config=self._config)
+        words = command("listen", "--with-parent", f"--on-lost-position={self._on_lost_position}", config=self._config)
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, process_group=0)
         return self
 

@@ -40,6 +40,10 @@ app.add_typer(dlq, name="dlq")
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file (default: pixtail.toml here).")]
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Stop when standard input ends.")]
+OnLostPosition = Annotated[
+    Literal["stop", "snapshot"],
+    typer.Option(help="When the server has purged what was not read yet: stop, or read the table anew."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -60,22 +64,15 @@ def main_options(
 
 
 @app.command()
-def run(config: Config = None, with_parent: WithParent = False) -> None:
+def run(on_lost_position: OnLostPosition = "stop", config: Config = None, with_parent: WithParent = False) -> None:
     """Listener, worker and API on one machine."""
     from pixtail.app import services
 
-    services.run(load(config), config, with_parent)
+    services.run(load(config), config, with_parent, on_lost_position)
 
 
 @app.command()
-def listen(
-    on_lost_position: Annotated[
-        Literal["stop", "snapshot"],
-        typer.Option(help="When the server has purged what was not read yet: stop, or read the table anew."),
-    ] = "stop",
-    config: Config = None,
-    with_parent: WithParent = False,
-) -> None:
+def listen(on_lost_position: OnLostPosition = "stop", config: Config = None, with_parent: WithParent = False) -> None:
     """The binlog listener: MySQL to Kafka."""
     from pixtail.app import services
 

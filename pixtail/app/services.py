@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pixtail.app.child import ListenerProcess, stop_with_parent
 from pixtail.app.health import HealthService
@@ -21,8 +21,10 @@ from pixtail.core.settings import Settings
 if TYPE_CHECKING:
     from pixtail.search.service import ApiService
 
+OnLostPosition: TypeAlias = Literal["stop", "snapshot"]
 
-def listen(settings: Settings, with_parent: bool, on_lost_position: Literal["stop", "snapshot"] = "stop") -> None:
+
+def listen(settings: Settings, with_parent: bool, on_lost_position: OnLostPosition) -> None:
     """The listener and its health page, until a signal. What is wrong or away at the start ends it; later outages are lived through."""
     with needs("listen"):
         from ingest import preflight
@@ -51,7 +53,7 @@ def serve(settings: Settings) -> None:
         run_services([watch, _api(parts, watch, [])], stop)
 
 
-def run(settings: Settings, config: Path | None, with_parent: bool) -> None:
+def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_position: OnLostPosition) -> None:
     """Everything on one machine, until a signal: the listener as a child process, worker and API in this one.
 
     The listener starts once the store is ours, not before: a second `run` by mistake must not fence the first one's listener. It reads
@@ -64,7 +66,7 @@ def run(settings: Settings, config: Path | None, with_parent: bool) -> None:
     describe_broker(settings.kafka)
     with (
         opened_store(settings, metrics, _api_address(settings)) as store,
-        ListenerProcess(config) as listener,
+        ListenerProcess(config, on_lost_position) as listener,
         station(settings, store, metrics) as parts,
     ):
         worker, watch = _worker(parts), PipelineWatch(settings)

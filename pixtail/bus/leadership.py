@@ -18,9 +18,6 @@ from pixtail.core.errors import PixtailError, ServerUnreachable
 from pixtail.core.lifecycle import Stop
 from pixtail.core.settings import Kafka
 
-SESSION_TIMEOUT_S = (
-    6.0  # how long a leader may be silent; brokers take no less by default (group.min.session.timeout.ms)
-)
 HEARTBEAT_S = 0.5  # how soon a member learns that the leader has left
 REJOIN_TIMEOUT_S = 10.0
 POLL_S = 0.1
@@ -124,8 +121,8 @@ class Leadership:
             group_id=self._group,
             enable_auto_commit=False,
             partition_assignment_strategy=(choice,),
-            session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
-            heartbeat_interval_ms=int(HEARTBEAT_S * 1000),
+            session_timeout_ms=int(self._kafka.leader_timeout_s * 1000),
+            heartbeat_interval_ms=int(min(HEARTBEAT_S, self._kafka.leader_timeout_s / 4) * 1000),
             max_poll_interval_ms=int(REJOIN_TIMEOUT_S * 1000),
             metrics_enabled=False,
         )

@@ -133,6 +133,9 @@ class Kafka(Section):
     partitions: int = Field(6, ge=1, le=1000)
     replication: Literal["auto"] | int = "auto"
     """Replication factor of new topics; auto: 3, or the number of brokers if there are fewer."""
+    leader_timeout_s: float = Field(6, ge=0.5, le=300)
+    """How long the leading listener may be silent before a standby takes over. Brokers take no less than their
+    group.min.session.timeout.ms, 6 s by default."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: str | None = None
     """PEM file of the CA that signed the brokers' certificates; unset: the system's CAs. Host names are always checked."""

@@ -101,7 +101,7 @@ class ServerProcess:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its programs see. TMPDIR is its own: MariaDB and MySQL empty theirs of `#sql*` at each start, a sibling's tables included."""
+        """What its programs see. TMPDIR is its own: at each start MariaDB empties it of `#sql*`, a sibling's tables included."""
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         return {**os.environ, "TMPDIR": str(temporary)}

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
@@ -35,6 +36,7 @@ IMAGES = """
 """
 BEFORE_AND_AFTER = 8  # transactions of the writer
 DEADLOCK, TABLE_CHANGED = 1213, 1412
+PATIENCE = "SET lock_wait_timeout = 20"  # seconds; without it a statement would wait a day for another session
 DECODERLESS = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
 
 COLUMNS_COME_AND_GO = [
@@ -117,7 +119,11 @@ class Writer:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="test-writer")
         self._connection = source.server.connect(
-            source.name, charset="utf8mb4", conv=DECODERLESS, init_command="SET time_zone = '+00:00'", autocommit=False
+            source.name,
+            charset="utf8mb4",
+            conv=DECODERLESS,
+            init_command=f"{PATIENCE}, time_zone = '+00:00'",
+            autocommit=False,
         )
 
     @contextmanager
@@ -283,7 +289,7 @@ def alter_while_writing(source: Source, writer: Writer, changes: list[Callable[[
 )
 def test_the_table_is_altered_while_it_is_written(source: Source, writer: Writer, shapes: list[str]) -> None:
     also = ON_MARIADB_ONLY if source.server.name == "mariadb" and shapes is COLUMNS_COME_AND_GO else []
-    alter_while_writing(source, writer, [lambda shape=shape: source.sql(shape) for shape in [*shapes, *also]])  # type: ignore[misc]
+    alter_while_writing(source, writer, [partial(source.sql, PATIENCE, shape) for shape in [*shapes, *also]])
 
 
 @pytest.mark.parametrize(
