@@ -104,6 +104,9 @@ class Ours:
             "PIXTAIL_KAFKA__BOOTSTRAP": servers.kafka.bootstrap,
             "PIXTAIL_KAFKA__PREFIX": prefix,
             "PIXTAIL_METRICS__PORT": "0",
+            # Backlogs are made while the program is stopped: one that is frozen for so long rightly loses the leadership, and the
+            # peer has none to lose.
+            "PIXTAIL_KAFKA__LEADER_TIMEOUT_S": "30",
         }
         return Program([str(Path(sys.executable).with_name("pixtail")), "listen"], folder, environment)
 

@@ -105,3 +105,13 @@ def stage(request: Request, state: State | None, asked: Request | None) -> Stage
         return Stage.BEHIND if busy else Stage.DONE
     waits = asked is not None and asked.id != taken_up and not asked.pause
     return Stage.BEHIND if busy or waits else Stage.FREE
+
+
+def must_ask(at: Stage, request: Request, *, sent: bool, started: bool) -> bool:
+    """Is it time for the command to write its request? One that runs already is joined. `sent`: it has asked before; if somebody else did
+    so at the same moment, it may have to again. `started`: it has been seen running."""
+    if started:
+        return False
+    if sent:
+        return at is Stage.FREE
+    return at in (Stage.FREE, Stage.PAUSED) or (at is Stage.RUNNING and request.restart)

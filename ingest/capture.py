@@ -105,12 +105,12 @@ class Capture:
             transactions = Transactions(self._source.followed, stream.file, stream.pos, self._batch)
             started()
             _log.info("following the binlog", source=self._name, position=str(self._writer.state.position))
-            while goes_on() and transactions.altered is None and not self._ended:
+            while goes_on() and not self._ended and not (transactions.altered and self._batch.whole):
                 self._turn(stream, transactions, snapshot)
                 if self._batch.whole and monotonic() - self._asked_at > REQUESTS_S:
                     self._look_for_requests()
             if transactions.altered in REFILLED:
-                self._batch.snapshot = Snapshot()
+                self._batch.snapshot = Snapshot(started_ms=self._clock_ms())
             if self._batch.whole:
                 self._write()
         if transactions.altered is not None:
@@ -161,10 +161,12 @@ class Capture:
     def _interleaving(self, stack: ExitStack) -> Interleaving | None:
         """The rows that are there, if they are not all read yet."""
         assert self._writer.state is not None
-        if self._writer.state.snapshot is None or self._writer.state.snapshot.paused:
+        if self._writer.state.snapshot is None or self._writer.state.snapshot.paused or not self._source.table.columns:
             return None
         table = self._source.table
         snapshot = self._writer.state.snapshot.resumed(table.order)
+        if snapshot.selection is None and not snapshot.about:  # the table has just come to its name
+            snapshot = replace(snapshot, about=table.rows)
         reader = ChunkReader(
             self._settings.mysql.address,
             self._source.server,

@@ -18,6 +18,7 @@ from ingest.outage import Outage
 from ingest.position import Position, Snapshot, State, from_json
 from ingest.preflight import require
 from ingest.sequence import now_ms
+from ingest.tables import Table
 from ingest.transactions import Followed
 from ingest.writer import Producer, Writer
 from pixtail.bus.leadership import Leadership
@@ -31,7 +32,6 @@ from pixtail.core.metrics import Metrics
 from pixtail.core.settings import Kafka, Settings
 
 FLUSH_ROWS = 4000
-ABSENT_S = 1.0
 NOWHERE = Position(None, "", 0)
 """Stands for a position that the server has lost."""
 
@@ -75,7 +75,7 @@ class Listener:
 
     def ready(self) -> bool:
         """True while it reads, or stands by."""
-        return self._up
+        return self._up or self._leadership.standing_by
 
     def run(self, stop: Stop) -> None:
         """Works until `stop` is set. What is not written then is read again by the next life."""
@@ -94,7 +94,7 @@ class Listener:
 
     def _lead(self, stop: Stop) -> None:
         """One life of a producer. The database is looked at first: a listener that could not work must not fence one that does."""
-        self._require(stop)
+        self._require()
         ensure_topics(self._settings.kafka, self._topics)
         if not self._leadership.acquire(stop):
             return
@@ -112,7 +112,7 @@ class Listener:
         while self._goes_on(stop):
             try:
                 self._capture(writer, stop)
-                self._require(stop)
+                self._require()
             except DatabaseUnreachable as error:
                 self._outage.endure(error, stop)
                 writer.confirm()
@@ -123,16 +123,12 @@ class Listener:
             finally:
                 self._set_up(False)
 
-    def _require(self, stop: Stop) -> None:
-        """Raises what must be mended before this can work. A table that may go may also come back."""
-        told = False
-        while self._settings.table.on_drop == "empty" and not stop and not self._table_exists():
-            if not told:
-                _log.warning("the table is not there, waiting for it", source=self._topics.source)
-            told = True
-            stop.wait(ABSENT_S)
-        if not stop:
+    def _require(self) -> None:
+        """Raises what must be mended before this can work. A table that may go may be away: then it is waited for in the stream."""
+        if self._settings.table.on_drop == "stop" or self._table_exists():
             require(self._settings)
+        else:
+            _log.warning("the table is not there, waiting for it", source=self._topics.source)
 
     def _table_exists(self) -> bool:
         address = self._settings.mysql.address
@@ -172,10 +168,20 @@ class Listener:
             table = tables.describe(connection, server, address.database, self._settings.table.name)
             charset_of = tables.charsets(connection, server)
             now = positions.now(connection, server)
-        if table is None:
+        may_go = self._settings.table.on_drop == "empty"
+        if table is None and not may_go:
             raise SettingError(f"the table {self._settings.source} has gone", "Restore it, or correct table.name")
-        mariadb, may_go = server.flavour == "mariadb", self._settings.table.on_drop == "empty"
-        followed = Followed(address.database, table.name, mariadb, charset_of, table.json, table.unsigned, may_go)
+        table = table or Table(address.database, self._settings.table.name, (), ())
+        followed = Followed(
+            database=address.database,
+            table=table.name,
+            mariadb=server.flavour == "mariadb",
+            charset_of=charset_of,
+            json=table.json,
+            unsigned=table.unsigned,
+            year_is_numeric=server.year_is_numeric,
+            may_go=may_go,
+        )
         return Source(server, table, followed), now
 
     def _next_request(self) -> Request | None:

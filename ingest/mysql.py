@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -51,6 +52,15 @@ class Server:
     def gtid(self) -> bool:
         """Does every transaction have a GTID? MariaDB: always; MySQL: with gtid_mode=ON."""
         return self.flavour == "mariadb" or self.variables.get("gtid_mode", "").upper() == "ON"
+
+    @property
+    def year_is_numeric(self) -> bool | None:
+        """Does its TABLE_MAP count YEAR among the columns that have a sign? MySQL 8.0.15 does not (seen), 8.0.29 does by what is reported;
+        None: nobody knows."""
+        numbers = tuple(int(part) for part in re.findall(r"\d+", self.version)[:3])
+        if self.flavour == "mariadb" or numbers >= (8, 0, 29):
+            return True
+        return False if numbers <= (8, 0, 15) else None
 
     def variable(self, name: str) -> str:
         """A global variable in capitals; empty if the server does not know it."""

@@ -187,6 +187,35 @@ def _named_columns(subject: Subject) -> str:
     return "those that the settings name are there"
 
 
+def _history(subject: Subject) -> str:
+    """The rows that a system-versioned table keeps of the past come as inserts of the same key, and its deletes as updates."""
+    arguments = (subject.settings.mysql.address.database, subject.settings.table.name)
+    if ("SYSTEM VERSIONED",) in subject.query(_TABLE_TYPE, arguments):
+        raise SourceError(
+            f"{subject.name} is system-versioned, and its past rows look like present ones in the binlog",
+            f"ALTER TABLE {subject.name} DROP SYSTEM VERSIONING;",
+        )
+    return "none is kept"
+
+
+def _old_times(subject: Subject) -> str:
+    """The TABLE_MAP does not say how many digits a time of MariaDB 5.3 has."""
+    arguments = (subject.settings.mysql.address.database, subject.settings.table.name)
+    if found := subject.query(_OLD_TIMES, arguments):
+        raise SourceError(
+            f"column {found[0][0]} has the temporal format of MariaDB 5.3, whose digits the binlog does not name",
+            f"ALTER TABLE {subject.name} FORCE;",
+        )
+    return "all of today's format"
+
+
+_TABLE_TYPE = "SELECT TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+_OLD_TIMES = (
+    "SELECT COLUMN_NAME FROM information_schema.COLUMNS"
+    " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_TYPE LIKE '%%mariadb-5.3%%'"
+)
+
+
 def _foreign_keys(subject: Subject) -> str:
     """What a foreign key changes by itself, InnoDB changes alone, and the binlog has no event of it. From MySQL 9.6 on the server does it,
     and logs it: https://dev.mysql.com/doc/refman/9.7/en/replication-features-foreign-keys.html."""
@@ -256,9 +285,11 @@ TABLE = [
     Probe("grant SELECT", _grant_select, essential=True),
     Probe("table", _table, essential=True),
     Probe("engine", _engine),
+    Probe("history", _history, essential=True),
     Probe("primary key", _primary_key, essential=True),
     Probe("picture column", _picture, essential=True),
     Probe("column types", _columns, essential=True),
+    Probe("temporal formats", _old_times, essential=True),
     Probe("columns of the settings", _named_columns),
     Probe("foreign keys", _foreign_keys, essential=True),
     Probe("exact snapshots", _snapshot),

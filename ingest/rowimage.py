@@ -223,12 +223,20 @@ def _text(column: Column, length_bytes: int, charset_of: Mapping[int, str], json
         width = column.meta[0] if column.type == ColumnType.STRING else 0
         convert: Convert = lambda data: rows.as_base64(data.ljust(width, b"\0"))  # noqa: E731 - BINARY(n) comes without its trailing zeros
     else:
-        convert = charsets.decoder(charset)
+        convert = _decoder(charset)
     if json:
         convert = _after(convert, rows.from_json)
     if column.type in _COMPRESSED:
         convert = _after(compressed_columns.value, convert)
     return _Step(column.name, length_bytes=length_bytes, convert=convert)
+
+
+def _decoder(charset: str) -> Convert:
+    """Of a character set that is not known here, only values that are not NULL are trouble."""
+    try:
+        return charsets.decoder(charset)
+    except ValueError:
+        return lambda data: charsets.decode(data, charset)
 
 
 def _after(first: Convert, then: Convert) -> Convert:

@@ -128,15 +128,20 @@ def table_map(described: bytes) -> TableMap:
     return TableMap(described[1:end].decode(), described[start:stop].decode(), described[stop + 1 :])
 
 
-def columns(rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool]) -> tuple[Column, ...]:
-    """The table's columns in order. `unsigned_now` is what the catalogue says today, by column; see `_unsigned`. Raises `Unreadable`."""
+def columns(
+    rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool], year_is_numeric: bool | None = None
+) -> tuple[Column, ...]:
+    """The table's columns in order. `unsigned_now` is what the catalogue says today, by column; for `year_is_numeric` see `_unsigned`.
+    Raises `Unreadable`."""
     try:
-        return _columns(rest, mariadb, unsigned_now)
+        return _columns(rest, mariadb, unsigned_now, True if mariadb else year_is_numeric)
     except (IndexError, StopIteration, UnicodeDecodeError) as error:
         raise Unreadable(f"its description is torn ({type(error).__name__})") from error
 
 
-def _columns(rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool]) -> tuple[Column, ...]:
+def _columns(
+    rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool], year_is_numeric: bool | None
+) -> tuple[Column, ...]:
     count, at = length_coded(rest, 0)
     codes, at = rest[at : at + count], at + count
     size, at = length_coded(rest, at)
@@ -146,7 +151,7 @@ def _columns(rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool]) -> tu
         raise Unreadable("it comes without column names")
     names = [name.decode() for name in _strings(metadata[4])]
     text = {*_TEXT, ColumnType.GEOMETRY} if mariadb else _TEXT
-    unsigned = _unsigned(types, names, metadata.get(1, b""), {} if mariadb else unsigned_now)
+    unsigned = _unsigned(types, names, metadata.get(1, b""), unsigned_now, year_is_numeric)
     collations = _spread(types, text, _collations(metadata, 2, 3), BINARY)
     list_collations = _spread(types, _LISTS, _collations(metadata, 10, 11), BINARY)
     sets = _spread(types, {ColumnType.SET}, _members(metadata.get(5, b"")), ())
@@ -164,11 +169,15 @@ def _columns(rest: bytes, mariadb: bool, unsigned_now: Mapping[str, bool]) -> tu
     )
 
 
-def _unsigned(types: _Types, names: list[str], bits: bytes, now: Mapping[str, bool]) -> list[bool]:
+def _unsigned(
+    types: _Types, names: list[str], bits: bytes, now: Mapping[str, bool], year_is_numeric: bool | None
+) -> list[bool]:
     """MariaDB and newer MySQL count YEAR among the columns that have a sign, MySQL 8.0.15 does not (seen), and the event does not say.
-    Where that makes a difference, the reading that agrees with the table as it is now is right."""
+    Where nobody knows (None) and it makes a difference, the reading that agrees with the table as it is now is right."""
     with_year = _spread(types, {*_NUMERIC, ColumnType.YEAR}, _bits(bits), False)
     without_year = _spread(types, _NUMERIC, _bits(bits), False)
+    if year_is_numeric is not None:
+        return with_year if year_is_numeric else without_year
     numeric = [i for i, (kind, _) in enumerate(types) if kind in _NUMERIC]
     for reading in (with_year, without_year):
         if all(now.get(names[i], reading[i]) == reading[i] for i in numeric) or with_year == without_year:

@@ -49,7 +49,8 @@ class Handler(Protocol):
 @dataclass(frozen=True, slots=True)
 class Followed:
     """What is followed, and what the server knows that the binlog does not say: the character set of each collation id, which columns
-    are MariaDB's JSON, and which are unsigned now. `may_go`: a table that goes is an empty one (`table.on_drop`)."""
+    are MariaDB's JSON, which are unsigned now, and what `tablemap.columns` says of YEAR. `may_go`: a table that goes is an empty one
+    (`table.on_drop`)."""
 
     database: str
     table: str
@@ -57,6 +58,7 @@ class Followed:
     charset_of: Mapping[int, str]
     json: frozenset[str] = frozenset()
     unsigned: Mapping[str, bool] = field(default_factory=dict)
+    year_is_numeric: bool | None = None
     may_go: bool = False
 
 
@@ -105,7 +107,7 @@ class Transactions:
         }
 
     def feed(self, packets: Iterable[bytes], received_ms: int) -> None:
-        """Tells the handler what the packets bring. Stops early when `altered` is set: what follows must be read anew.
+        """Tells the handler what the packets bring. Stops behind the transaction that set `altered`: what follows must be read anew.
 
         Raises `UndecodableEvent` or `SourceError` rather than skip something.
         """
@@ -119,7 +121,7 @@ class Transactions:
                 take(packet, len(packet) - self._checksum_bytes)
             else:
                 self._pass_or_refuse(packet)
-            if self.altered is not None:
+            if self.altered is not None and not self._open:
                 return
 
     def _count(self, packet: bytes) -> None:
@@ -270,7 +272,9 @@ class Transactions:
 
     def _compile(self, rest: bytes, packet: bytes) -> RowImages:
         try:
-            columns = tablemap.columns(rest, self._followed.mariadb, self._followed.unsigned)
+            columns = tablemap.columns(
+                rest, self._followed.mariadb, self._followed.unsigned, self._followed.year_is_numeric
+            )
             return RowImages(columns, self._followed.charset_of, self._followed.json)
         except (tablemap.Unreadable, ColumnUnreadable) as error:
             raise UndecodableEvent(

@@ -108,11 +108,19 @@ def status(config: Config = None, as_json: Json = False) -> None:
 def backfill(
     limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Rows read at a time.")] = 4000,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this row; may be repeated.")] = None,
-    ids_file: Annotated[Path | None, typer.Option(help="Only these rows: a file with an id on each line.")] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated.")
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this row; may be repeated. A key of several columns: 7,blue.")
     ] = None,
+    ids_file: Annotated[
+        Path | None, typer.Option(help="Only these rows: a file with an id on each line, or -.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value, or null; may be repeated."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin at the first row, and forget what is paused.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -121,15 +129,15 @@ def backfill(
     from pixtail.app import backfill as command
 
     settings = load(config)
-    chosen = command.selection(where or [], ids or [], ids_file, limit)
+    chosen = command.selection(settings.table.key_columns, where or [], ids or [], ids_file, limit)
     if dry_run:
         outcome = command.Outcome(0, command.count(settings, chosen), done=False)
     else:
-        outcome = command.backfill(settings, chosen, batch_size, Console(stderr=True))
+        outcome = command.run(settings, chosen, batch_size, restart, Console(stderr=True))
     if as_json:
         _json(outcome.as_json())
     else:
-        _out(f"{outcome.about} rows would be sent" if dry_run else f"{outcome.rows} of {outcome.about} rows sent")
+        _out(f"{outcome.about:,} rows would be sent" if dry_run else f"{outcome.rows:,} of {outcome.about:,} rows sent")
     raise typer.Exit(0 if outcome.done or dry_run else 1)
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ingest.progress import progress
 from pixtail.app.asking import ask
 from pixtail.app.pipeline import describe
+from pixtail.app.progress import in_words
 from pixtail.bus.dead_letters import DeadLetters
 from pixtail.bus.inspection import describe_broker, group_lag, lane_group
-from pixtail.bus.state import StateStore
+from pixtail.bus.requests import StateWatch, Written
 from pixtail.bus.topics import Topics
 from pixtail.core.ports import VectorStore
 from pixtail.core.settings import Settings
+
+STILL_MS = 60_000
+NOTHING = Written(0, None)
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -23,14 +31,43 @@ def read_status(settings: Settings) -> dict[str, Any]:
     topics = Topics(settings.kafka.prefix, settings.source)
     describe_broker(settings.kafka)
     lag = group_lag(settings.kafka, topics.changes, lane_group(topics, "live"))
-    state = StateStore(settings.kafka, topics).read(settings.source) if lag is not None else None
+    earlier, newest = _states(settings, topics) if lag is not None else (NOTHING, NOTHING)
     return {
         "source": settings.source,
         "topic": topics.changes,
-        "state": state,
+        "state": newest.body,
+        "snapshot": snapshot_progress(earlier, newest, time.time() * 1000),
         "lag_records": None if lag is None else sum(lag.values()),
         "dead_letters": dict(Counter(letter["reason"] for letter in read_dead_letters(settings))),
         **_store(settings),
+    }
+
+
+def _states(settings: Settings, topics: Topics) -> tuple[Written, Written]:
+    with closing(StateWatch(settings.kafka, topics)) as watch:
+        watch.open()
+        watch.look()
+        return watch.recent
+
+
+def snapshot_progress(earlier: Written, newest: Written, now_ms: float) -> dict[str, Any] | None:
+    """The snapshot or back-fill that is under way, at the speed between two states of the last minute; None without one."""
+    snapshot = (newest.body or {}).get("snapshot")
+    if not snapshot:
+        return None
+    before = (earlier.body or {}).get("snapshot") or {}
+    same = "rows" in before and before.get("started_ms") == snapshot.get("started_ms")
+    since_ms, rows_before = (earlier.at_ms, before["rows"]) if same else (snapshot.get("started_ms", newest.at_ms), 0)
+    found = progress(snapshot["rows"], snapshot.get("about", 0), (newest.at_ms - since_ms) / 1000, rows_before)
+    moves = not snapshot.get("paused") and now_ms - newest.at_ms < STILL_MS
+    return {
+        "kind": "snapshot" if snapshot.get("selection") is None else "back-fill",
+        "paused": bool(snapshot.get("paused")),
+        "rows": found.rows,
+        "about": found.about,
+        "rows_per_s": found.rows_per_s or None if moves else None,
+        "left_s": found.left_s if moves else None,
+        "written_s_ago": max(now_ms - newest.at_ms, 0) / 1000,
     }
 
 
@@ -72,6 +109,7 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("source", f"{status['source']} → topic {status['topic']}"),
         ("listener", _listener(status["state"])),
+        *_snapshot(status["snapshot"]),
         (
             "lag",
             "the topic does not exist yet" if status["lag_records"] is None else f"{status['lag_records']} records",
@@ -87,7 +125,15 @@ def _listener(state: dict[str, Any] | None) -> str:
         return "has not started yet"
     position = state.get("position") or {}
     where = position.get("gtid") or f"{position.get('file')}:{position.get('pos')}"
-    return f"at {where}, seq {state.get('seq')}" + (", snapshot under way" if state.get("snapshot") else "")
+    return f"at {where}, seq {state.get('seq')}"
+
+
+def _snapshot(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    words = in_words(found["rows"], found["about"], found["rows_per_s"], found["left_s"])
+    still = "" if found["rows_per_s"] else f", last written {found['written_s_ago']:,.0f} s ago"
+    return [(found["kind"], words + (", paused" if found["paused"] else still))]
 
 
 def print_dead_letters(letters: list[dict[str, Any]], console: Console) -> None:

@@ -55,6 +55,11 @@ class Leadership:
             raise self._failure
         return self._held is True
 
+    @property
+    def standing_by(self) -> bool:
+        """True while another member leads."""
+        return self._held is False
+
     def acquire(self, stop: Stop) -> bool:
         """Joins the group, unless it is a member, and blocks until this process leads (True) or `stop` is set (False).
 

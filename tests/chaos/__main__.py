@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +40,7 @@ def main() -> int:
     return 0 if report.ok else 1
 
 
-def progress() -> object:
+def progress() -> Callable[[str], None]:
     """Says a line now and then."""
     said_at = 0.0
 

@@ -6,7 +6,7 @@ import random
 import statistics
 import subprocess
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ from pixtail.servers.mysql import MysqlServer
 from pixtail.servers.sql import SqlServer
 from tests.chaos import topic
 from tests.chaos.judge import Findings, Judge, Truth
-from tests.chaos.killer import Kind, Killer, NotRecovered, plan
-from tests.chaos.listeners import SERVER_AWAY, Listeners
+from tests.chaos.killer import Killer, Kind, NotRecovered, plan
+from tests.chaos.listeners import Listeners
 from tests.chaos.workload import DATABASE, TABLE, Session, Workload, Writer
 
 PARTITIONS = 4
@@ -40,12 +40,12 @@ BACKFILL_ROWS = 30_000
 START_LIMIT_S = 60.0
 CATCH_UP_LIMIT_S = 180.0
 STAND_STILL_S = 120.0
+SMALL_FILES = ("--max-binlog-size=8M",)  # many binlog files: a position is more than an offset
 DATABASES: dict[str, Callable[[Path], SqlServer]] = {
     "mysql": lambda folder: MysqlServer(folder, extra=SMALL_FILES),
     "mariadb": lambda folder: MariadbServer(folder, extra=SMALL_FILES),
     "mysql-without-gtid": lambda folder: MysqlServer(folder, extra=SMALL_FILES, gtid=False),
 }
-SMALL_FILES = ("--max-binlog-size=8M",)  # many binlog files: a position is more than an offset
 PREFIX = "chaos"
 
 _CONFIG = """
@@ -77,7 +77,7 @@ class Report:
     truncations: int = 0
     records: int = 0
     aborted: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: Counter[Kind] = field(default_factory=Counter)
     starts: int = 0
     ends: Counter[int] = field(default_factory=Counter)
     recoveries: dict[Kind, list[float]] = field(default_factory=dict)

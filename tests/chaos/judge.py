@@ -1,8 +1,8 @@
 """The topic against the truth. Pure.
 
-The truth of a key: its version before anybody listened, if it was there, and what the journal says happened to it since. Of the topic, the
-changes and deletes of a key must be just that, in that order. A TRUNCATE is part of every key's history; it is numbered, and each step knows
-behind how many it stands. Rows that were read (`r`) are no part of the history, but each must be what the key was at that place of it.
+The truth of a key: its version before anybody listened, if it was there, and what the journal says happened to it since. What the topic says
+of a key's changes must be just that, in that order. A TRUNCATE is part of every key's history: each step knows behind how many it stands.
+Rows that were read (`r`) are no part of the history, but each must be what the key was at that place of it.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ SHARES = {
     Kind.DATABASE_KILL: 22,
     Kind.DATABASE_RESTART: 8,
 }
+_BEFORE_RECOVERY = {Kind.LISTENER_STARTING, Kind.LISTENER_BACKLOG}
 _RARE = 3
 
 
@@ -115,7 +116,7 @@ class Killer:
         """All of them. Raises `NotRecovered`."""
         for kind in kinds:
             told(kind)
-            if kind is not Kind.LISTENER_STARTING:
+            if kind not in _BEFORE_RECOVERY:
                 self.recover()
             self._ways[kind]()
             self._owed = kind
@@ -152,7 +153,7 @@ class Killer:
 
     def _kill_in_backlog(self) -> None:
         """There is more to read than at other times when it has just begun to."""
-        self._replace()
+        self._listeners.look_after()
         self._wait_for(self._listeners.leader, FOLLOWS, RECOVERY_LIMIT_S)
         self._pause(BACKLOG_S)
         self._replace()

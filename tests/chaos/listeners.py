@@ -26,17 +26,17 @@ POLL_S = 0.02
 
 
 class ListenerProcess:
-    """One life. It ends with this program, by the end of its standard input."""
+    """One life."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.log = folder / f"listener-{number:04}.log"
         self.started_at = time.monotonic()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [PIXTAIL, "listen", "--with-parent"],
+                [PIXTAIL, "listen"],
                 cwd=folder,
                 env=environment(),
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -52,7 +52,7 @@ class ListenerProcess:
 
     def kill(self) -> None:
         self._process.kill()
-        self._bury()
+        self._process.wait()
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -63,15 +63,7 @@ class ListenerProcess:
     def stop(self, limit_s: float) -> int:
         """In good order; its status. Raises `subprocess.TimeoutExpired`."""
         self._process.terminate()
-        try:
-            return self._process.wait(limit_s)
-        finally:
-            self._bury()
-
-    def _bury(self) -> None:
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        return self._process.wait(limit_s)
 
 
 class Listeners:

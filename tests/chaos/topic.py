@@ -1,4 +1,4 @@
-"""The topic from outside: made so that nothing of it is compacted, followed while the listener is being killed, and read whole at the end."""
+"""The topic from outside: made so that nothing is compacted, followed while the listener is being killed, read whole at the end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def records(kafka: Kafka, topic: str, isolation: str = "read_committed") -> Iter
 
 
 class Tail(threading.Thread):
-    """Follows what is committed. A record's seq tells when its listener made it: the milliseconds since the epoch stand above its 10th bit."""
+    """Follows what is committed. A record's seq tells when it was made: above the lowest ten bits it is milliseconds since the epoch."""
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
         super().__init__(name="tail", daemon=True)

@@ -23,7 +23,7 @@ from pixtail.servers.sql import SqlServer
 DATABASE, TABLE = "shop", "images"
 HOT_KEYS = 2000
 RANGES_KEPT = 400
-TRICKLE_S = 0.05  # a writer that is ahead of its pace goes on at this one
+TRICKLE_S = 0.5  # a writer that is ahead of its pace goes on at this one
 LOCK_WAIT_S = 5
 GIANT_ROWS = (5_000, 20_000)  # the listener cuts above 4000
 TURN_ROWS = 25  # what a transaction changes on average, giants aside
@@ -358,7 +358,7 @@ class Writer(threading.Thread):
         if not found:
             self._put([key], found, self._chance.choice((_insert, _replace, _or_update)))
             return
-        kind = self._chance.choice((self._update, self._update, self._replace, self._delete, self._rename))
+        kind = self._chance.choice((self._update, self._update, self._replace, self._remove, self._rename))
         kind(key, found)
 
     def _update(self, key: int, found: dict[int, int]) -> None:
@@ -370,7 +370,7 @@ class Writer(threading.Thread):
     def _replace(self, key: int, found: dict[int, int]) -> None:
         self._put([key], found, self._chance.choice((_replace, _or_update)))
 
-    def _delete(self, key: int, found: dict[int, int]) -> None:
+    def _remove(self, key: int, found: dict[int, int]) -> None:
         self._on.run(f"DELETE FROM {TABLE} WHERE id = {key}")
         self._on.journal([(key, "d", found[key], None)])
 

@@ -388,15 +388,6 @@ def test_another_table_takes_its_place_while_it_is_written(
         assert_topic_comes_to(source, listening, expected)
 
 
-def test_rows_that_the_other_table_does_not_have_leave_the_topic(source: Source, writer: Writer) -> None:
-    with source.listening() as listening:
-        listening.wait_until_ready()
-        source.sql("CREATE TABLE other LIKE images", "INSERT INTO other SELECT * FROM images WHERE id > 10")
-        source.sql("RENAME TABLE images TO tmp, other TO images, tmp TO other")
-        kept = {key: row for key, row in writer.expected.items() if key > 10 or row is None}
-        assert_topic_comes_to(source, listening, dict.fromkeys(writer.expected) | kept)
-
-
 # What design.md wants when the table goes, and what is asked of somebody
 
 
@@ -503,8 +494,8 @@ def test_an_alter_in_the_middle_of_the_snapshot(source: Source, writer: Writer) 
         after = writer.all_rows()
 
         def is_right(key: int, found: Row | None) -> bool:
-            wanted = [writer.expected[key]] if key in writer.expected else [before[key], after[key]]
-            return found in wanted
+            written = writer.expected[key] if key in writer.expected else before[key]
+            return found in (written, after.get(key))
 
         def is_complete() -> bool:
             listening.raise_failure()

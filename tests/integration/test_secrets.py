@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from base64 import b64encode
@@ -26,7 +27,7 @@ KAFKA_PASSWORD = "Okapi+4b8d kafka"
 WRONG = "Tapir-2d6c-wrong"
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 TABLE = """CREATE TABLE images (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, file_path VARCHAR(200) NOT NULL, n INT,
-    caption LONGTEXT, facts JSON, russian VARCHAR(100) CHARACTER SET cp1251)"""
+    caption LONGTEXT, facts JSON, word VARCHAR(100) CHARACTER SET eucjpms)"""
 
 
 def forms(secret: str) -> set[str]:
@@ -34,6 +35,10 @@ def forms(secret: str) -> set[str]:
     data = secret.encode()
     in_base64 = {b64encode(b"\0" * shift + data)[4:-4].decode() for shift in range(3)}  # wherever it begins
     return {secret, quote(secret, safe=""), quote(secret), secret.replace(" ", "+"), data.hex(), *in_base64}
+
+
+def incompressible(size: int) -> str:
+    return random.Random(7).randbytes(size // 2).hex()
 
 
 @pytest.fixture
@@ -94,7 +99,7 @@ class Witness:
 
     def reads(self, rows: int) -> None:
         """Waits for so many row changes, by what /metrics counts, which is remembered too."""
-        wait_for(lambda: self._counted() >= rows, f"{rows} changes")
+        wait_for(lambda: self._counted() >= rows, f"{rows} changes", limit_s=60)
 
     def _counted(self) -> float:
         try:
@@ -143,14 +148,14 @@ def test_nothing_that_it_says_holds_a_row_or_a_password(witness: Witness, own_ka
 
     with witness.life() as process:
         witness.reads(4)
-        source.sql(f"INSERT INTO images SET file_path = '', russian = CONCAT('{ROW}', _cp1251 0x98)")
+        source.sql(f"INSERT INTO images SET file_path = '', word = _eucjpms 0x{ROW.encode().hex()}ada1")
         assert process.wait(LIMIT_S) == 3
-    witness.ends("russian")  # in the snapshot, too
+    witness.ends("column word")  # in the snapshot, too
     source.sql("DELETE FROM images WHERE file_path = ''")
 
     with witness.life() as process:
         witness.reads(4)
-        source.sql(f"INSERT INTO images SET file_path = '', caption = REPEAT('{ROW}', 400000)")
+        source.sql(f"INSERT INTO images SET file_path = '', caption = '{ROW + incompressible(3 << 20)}'")
         assert process.wait(LIMIT_S) == 3
     witness.ends("max.message.bytes")
     source.sql("DELETE FROM images WHERE file_path = ''")
