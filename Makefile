@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check format test demo bench tiny-clip clean
+.PHONY: help setup check format test demo chaos bench tiny-clip clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -36,6 +36,9 @@ test: setup ## the whole suite, or ARGS="tests/unit -k codec"
 
 demo: setup ## everything running on this machine, with sample pictures; ARGS="--check" tries it out and ends
 	$(BIN)/pixtail demo $(ARGS)
+
+chaos: setup ## kills listener, broker and MySQL 1000 times under a million rows, and counts; or ARGS="--database mariadb --kills 50 --rows 50000"
+	$(BIN)/python -m tests.chaos $(if $(ARGS),$(ARGS),--kills 1000 --rows 1000000)
 
 bench: setup ## every benchmark, one after the other; ARGS goes to each
 	@set -e; for file in benchmarks/*.py; do \

@@ -16,7 +16,7 @@ def in_words(rows: int, about: int, rows_per_s: float | None, left_s: float | No
     """`12,000 of about 50,000 rows, 3,000 a second, 13 s left`, of which what is not known is left out."""
     parts = [f"{rows:,} of about {about:,} rows" if about else f"{rows:,} rows"]
     if rows_per_s:
-        parts.append(f"{rows_per_s:,.0f} a second")
+        parts.append(f"{rows_per_s:,.{1 if rows_per_s < 10 else 0}f} a second")
     if left_s is not None:
         parts.append(f"{_span(left_s)} left")
     return ", ".join(parts)

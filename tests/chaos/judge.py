@@ -1,7 +1,7 @@
 """The topic against the truth. Pure.
 
-The truth of a key: its version before anybody listened, if it was there, and what the journal says happened to it since. What the topic says
-of a key's changes must be just that, in that order. A TRUNCATE is part of every key's history: each step knows behind how many it stands.
+The truth of a key: its version before anybody listened, if it was there, and what the journal says happened to it since. What the topic
+says of a key's changes must be just that, in that order. A TRUNCATE is part of every key's history: each step knows behind how many it is.
 Rows that were read (`r`) are no part of the history, but each must be what the key was at that place of it.
 """
 

@@ -23,6 +23,8 @@ BACKLOG_S = 0.25
 RUNNING_S = 0.8
 GIANT_S = 0.4
 OUTAGE_S = (0.0, 1.5)
+# UUID_SHORT() begins with the second in which the server started: no two lives may share one.
+DATABASE_OUTAGE_S = (1.1, 2.5)
 WAKING_S = 1.0
 HANG_S = (0.5, 8.0)
 LONG_HANG_S = (40.0, 70.0)  # longer than any time-out of the listener's and of its transaction
@@ -108,8 +110,8 @@ class Killer:
             Kind.BROKER_RESTART: lambda: self._outage(self._broker.stop, self._broker.start, *OUTAGE_S),
             Kind.BROKER_HANG: lambda: self._outage(self._broker.pause, self._broker.resume, *HANG_S),
             Kind.BROKER_LONG_HANG: lambda: self._outage(self._broker.pause, self._broker.resume, *LONG_HANG_S),
-            Kind.DATABASE_KILL: lambda: self._outage(self._database.kill, self._database.start, *OUTAGE_S),
-            Kind.DATABASE_RESTART: lambda: self._outage(self._database.stop, self._database.start, *OUTAGE_S),
+            Kind.DATABASE_KILL: lambda: self._outage(self._database.kill, self._database.start, *DATABASE_OUTAGE_S),
+            Kind.DATABASE_RESTART: lambda: self._outage(self._database.stop, self._database.start, *DATABASE_OUTAGE_S),
         }
 
     def run(self, kinds: Sequence[Kind], told: Callable[[Kind], None] = lambda kind: None) -> None:
@@ -140,6 +142,12 @@ class Killer:
     def _pause(self, longest_s: float, shortest_s: float = 0.0) -> None:
         time.sleep(self._chance.uniform(shortest_s, longest_s))
 
+    def _await_moment(self) -> None:
+        """Any one; in the middle of a giant transaction, if there is one."""
+        self._workload.giant.clear()
+        if self._workload.giant.wait(self._chance.uniform(0, RUNNING_S)):
+            self._pause(GIANT_S)
+
     # The listener
 
     def _replace(self) -> None:
@@ -159,17 +167,14 @@ class Killer:
         self._replace()
 
     def _kill_running(self) -> None:
-        """In the middle of a giant transaction, if there is one."""
-        self._workload.giant.clear()
-        if self._workload.giant.wait(self._chance.uniform(0, RUNNING_S)):
-            self._pause(GIANT_S)
+        self._await_moment()
         self._replace()
 
     def _fail_over(self) -> None:
         """The dead one's session runs out as it does in earnest."""
         standby = self._listeners.stand_by()
         self._wait_for(standby, STANDS_BY, STANDBY_LIMIT_S)
-        self._pause(RUNNING_S)
+        self._await_moment()
         former = self._listeners.leader
         self._disturbed()
         former.kill()
@@ -179,6 +184,7 @@ class Killer:
         """The former leader wakes up with a transaction in its hands, and does not know that it has a successor."""
         standby = self._listeners.stand_by()
         self._wait_for(standby, STANDS_BY, STANDBY_LIMIT_S)
+        self._await_moment()
         former = self._listeners.leader
         self._disturbed()
         former.freeze()
@@ -198,7 +204,7 @@ class Killer:
     # Its connections
 
     def _cut_dump(self) -> None:
-        self._pause(RUNNING_S)
+        self._await_moment()
         self._disturbed()
         with suppress(pymysql.Error):  # it has just ended by itself
             for number, command in self._connections():
@@ -214,7 +220,7 @@ class Killer:
         self, begin: Callable[[], object], end: Callable[[], object], shortest_s: float, longest_s: float
     ) -> None:
         """Now and then the listener is killed meanwhile, and starts without the server."""
-        self._pause(RUNNING_S)
+        self._await_moment()
         begin()
         if self._chance.randrange(_RARE) == 0:
             self._pause(WAKING_S)

@@ -2,7 +2,8 @@
 
 Each statement is followed, in the same transaction, by rows of `aside.journal` that say what it changed: so the database itself decides
 whether both count or neither, whatever becomes of the connection or the server. A row's version is a number that no other write has. The
-journal's order is UUID_SHORT(), drawn on the server while the rows are locked: of one key it is the order of the commits.
+journal's order is UUID_SHORT(), drawn on the server while the rows are locked: of one key it is the order of the commits. (AUTO_INCREMENT
+is not: a statement may be given numbers in advance.)
 No triggers: with them the server writes an event per row, and a REPLACE as two changes. What a statement will do is therefore found out
 before it by SELECT … FOR UPDATE, whose locks, gaps included, keep it true until the commit.
 """

@@ -166,7 +166,7 @@ from pixtail.bus import client, producer
 client.CONNECT_TIMEOUT_S, client.REQUEST_TIMEOUT_S = 1.0, 2.0
 producer.OPEN_TIMEOUT_S = producer.COMMIT_TIMEOUT_S = 2.0
 """
-HANG_S = 10.0
+HANG_S = 8.0
 MOST_MB = 150
 ROWS = 50_000
 WIDE = "p" * 1000

@@ -157,6 +157,21 @@ def test_mariadbs_native_password_works_over_tls_and_so_does_the_stream(
     assert MARKER.encode() not in follow_over(safe_mariadb, kafka, unique, pki.trusting)
 
 
+def test_a_large_transaction_comes_whole_over_tls(
+    safe_mariadb: MariadbServer, kafka: KafkaServer, pki: Pki, unique: str
+) -> None:
+    """Events and TLS records end at different bytes."""
+    source = Source(safe_mariadb, kafka, unique)
+    source.sql(IMAGES)
+    address = f"mysql://root@127.0.0.1:{safe_mariadb.port}/{unique}?{pki.trusting}"
+    source.settings = source.settings.model_copy(update={"mysql": Mysql(url=address)})
+    with source.listening() as listening:
+        listening.wait_until_ready()
+        source.sql("INSERT INTO images SELECT seq, REPEAT('p', seq % 200), seq FROM seq_1_to_5000")
+        source.wait_for_entries(5000)
+    assert [key for _, key in source.story()] == list(range(1, 5001))
+
+
 def test_mariadbs_ed25519_works(safe_mariadb: MariadbServer, kafka: KafkaServer, unique: str) -> None:
     pytest.importorskip("nacl", reason="PyMySQL signs by PyNaCl")
     account(safe_mariadb, unique, ED25519)
