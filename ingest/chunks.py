@@ -41,7 +41,8 @@ READ_TIMEOUT_S = 300  # a filter without an index reads long before its first ro
 COMMIT_TIMEOUT_S = 60  # a commit may wait for the acknowledgement of a semi-synchronous replica
 _PAUSE_S = 0.002
 # The table is not as described: unknown column, no such table, no such index, altered since the view was opened.
-_ALTERED = {1054, 1146, 1176, 1412}
+_CHANGED_SINCE = 1412  # by a TRUNCATE too, which leaves it as described
+_ALTERED = {1054, 1146, 1176, _CHANGED_SINCE}
 
 
 class TableAltered(SourceError):
@@ -220,10 +221,11 @@ class ChunkReader:
             yield
         except (MySQLError, RowUnreadable) as error:
             unreadable = isinstance(error, RowUnreadable)
-            if not unreadable and mysql.number_of(error) not in _ALTERED:
+            number = 0 if unreadable else mysql.number_of(error)
+            if not unreadable and number not in _ALTERED:
                 raise
             name = f"{self._table.database}.{self._table.name}"
-            if self._is_altered():
+            if number == _CHANGED_SINCE or self._is_altered():
                 raise TableAltered(f"the table {name} has been altered") from None
             if not unreadable:
                 raise

@@ -252,10 +252,12 @@ def _known_problem(number: int, message: str, address: MysqlAddress) -> PixtailE
 
 
 def _unreachable(address: MysqlAddress, why: str) -> DatabaseUnreachable:
-    return DatabaseUnreachable(
-        f"MySQL at {address.host}:{address.port} does not answer: {why}",
-        "Start it, or correct mysql.url (PIXTAIL_MYSQL__URL)",
-    )
+    remedy = "Start it, or correct mysql.url (PIXTAIL_MYSQL__URL)"
+    if (
+        "ssl_cert" in address.options
+    ):  # the alert that says so may be lost: a write meets the closed connection before it is read
+        remedy += "; a server that does not accept ssl_cert may just hang up"
+    return DatabaseUnreachable(f"MySQL at {address.host}:{address.port} does not answer: {why}", remedy)
 
 
 def _grants(address: MysqlAddress) -> str:

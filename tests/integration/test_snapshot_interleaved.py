@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from pixtail.servers.sql import SqlServer
 from tests.conftest import serve
 from tests.integration.listener_kit import Crash, Listening, Source, crashing, wait_for
 
-ROWS, CHUNK_ROWS, WRITERS = 20_000, 500, 2
-NEAR = 1500  # every other write is so near to where the snapshot reads
-END = 2 * ROWS + 10
+ROWS, CHUNK_ROWS, WRITERS = 20_000, 500, 4
+AHEAD = 3000  # most writes are to one of so many keys that the snapshot comes to next
+END = 2 * ROWS + 2 * AHEAD
 
 # A listener that dies by SIGKILL right behind its commit number 12. Arguments: MySQL URL, Kafka address, prefix, chunk_rows.
 MORTAL = """
@@ -69,17 +69,17 @@ def source(request: pytest.FixtureRequest, kafka: KafkaServer, unique: str) -> I
     made.sql("CREATE TABLE images (id INT PRIMARY KEY, version INT NOT NULL, file_path VARCHAR(20))")
     made.sql("INSERT INTO images VALUES " + ", ".join(f"({2 * n}, 0, 'first')" for n in range(ROWS)))
     if server.name == "mysql":
-        server.execute("SET GLOBAL binlog_group_commit_sync_delay = 1000")
+        server.execute("SET GLOBAL binlog_group_commit_sync_delay = 2000")
     yield made
     if server.name == "mysql":
         server.execute("SET GLOBAL binlog_group_commit_sync_delay = 0")
 
 
 class Hammer:
-    """Writers with rows of their own, each version higher than all before. `near` is where they like to write."""
+    """Writers with rows of their own, each version higher than all before. `near` says where they like to write."""
 
     def __init__(self, source: Source) -> None:
-        self.near = 0
+        self.near: Callable[[], int] = lambda: 0
         self.versions = itertools.count(1)
         self._source = source
         self._stop = threading.Event()
@@ -105,9 +105,11 @@ class Hammer:
     def pause(self) -> Iterator[None]:
         for lock in self._busy:
             lock.acquire()
-        yield
-        for lock in self._busy:
-            lock.release()
+        try:
+            yield
+        finally:
+            for lock in self._busy:
+                lock.release()
 
     def _run(self, number: int) -> None:
         chance = random.Random(number)
@@ -142,23 +144,13 @@ class Hammer:
         )
 
     def _key(self, chance: random.Random, number: int) -> int:
-        low, high = (self.near - NEAR, self.near + NEAR) if chance.random() < 0.5 else (0, 2 * ROWS)
-        key = chance.randrange(max(low, 0), min(high, 2 * ROWS) + 1)
+        low = min(self.near(), 2 * ROWS) if chance.random() < 0.7 else 0
+        key = chance.randrange(low, low + AHEAD if low else 2 * ROWS)
         return key - key % WRITERS + number
 
 
-def until_done(source: Source, hammer: Hammer, what: str) -> None:
-    """Follows the snapshot with the hammer."""
-
-    def done() -> bool:
-        state = source.saved()
-        if state is None or state.snapshot is None:
-            return state is not None
-        if isinstance(state.snapshot.after, tuple):
-            hammer.near = int(state.snapshot.after[0])
-        return False
-
-    wait_for(done, what, 40)
+def rows_read(listening: Listening) -> int:
+    return int(listening.metrics.registry.get_sample_value("pixtail_snapshot_rows_total") or 0)
 
 
 class Topic:
@@ -220,15 +212,19 @@ def test_whatever_is_written_meanwhile_the_topic_ends_as_the_table(source: Sourc
         state = source.saved()
         assert isinstance(state, State)
         assert state.snapshot is not None
-        assert 0 < state.snapshot.rows < ROWS
-        with source.listening(chunk_rows=CHUNK_ROWS):
-            until_done(source, hammer, "the end of the snapshot")
+        before = state.snapshot.rows
+        assert 0 < before < ROWS
+        with source.listening(chunk_rows=CHUNK_ROWS) as listening:
+            hammer.near = lambda: 2 * (before + rows_read(listening))
+            wait_for(lambda: (now := source.saved()) and now.snapshot is None, "the end of the snapshot")
+            first = rows_read(listening)
+            hammer.near = lambda: 2 * (rows_read(listening) - first)
             send_request(source.settings.kafka, source.topics, to_json(Request("again", Selection())))
-            wait_for(lambda: (now := source.saved()) and now.request, "a back-fill that has begun")
+            wait_for(lambda: rows_read(listening) > first + ROWS / 10, "a back-fill under way")
             if source.server.name == "mariadb":
                 with hammer.pause():
                     source.sql("TRUNCATE TABLE images")
-            until_done(source, hammer, "the end of the back-fill")
+            wait_for(lambda: (now := source.saved()) and now.snapshot is None, "the end of the back-fill")
             hammer.stop()
             source.sql(f"INSERT INTO images VALUES ({END}, {next(hammer.versions)}, 'end')")
             wait_for(lambda: source.entries()[-1].key == {"id": END}, "the last row")
@@ -239,8 +235,3 @@ def test_whatever_is_written_meanwhile_the_topic_ends_as_the_table(source: Sourc
     assert sum(kind == "snapshot" for kind, _ in topic.reads) > ROWS / 2
     for seqs in source.seqs_by_partition():
         assert seqs == sorted(set(seqs))
-    print(
-        source.server.name,
-        {k: sum(kind == k for kind, _ in topic.reads) for k in ("snapshot", "back-fill")},
-        len(source.entries()),
-    )

@@ -233,7 +233,6 @@ MISTAKES: dict[str, tuple[Mistake, tuple[str, ...]]] = {
         ("ssl_key in mysql.url", "does not belong"),
     ),
     "encrypted-key": (lambda pki: pki.showing(pki.locked), ("ssl_key in mysql.url", "is encrypted")),
-    "foreign-client": (lambda pki: pki.showing(pki.foreign_client), ("does not accept our certificate", "ssl_cert")),
 }
 
 
@@ -246,6 +245,15 @@ def test_each_mistake_is_one_line_that_names_it(safe: SqlServer, pki: Pki, uniqu
     for word in words:
         assert word in said
     assert "\n" not in said
+
+
+def test_a_certificate_that_the_server_does_not_accept_is_named(safe: SqlServer, pki: Pki, unique: str) -> None:
+    """The server tells after the handshake, and hangs up: what we have begun to write may meet that first."""
+    safe.create_database(unique)
+    account(safe, unique, NATIVE if safe.name == "mysql" else VIA_NATIVE)
+    source = Settings(mysql={"url": url(unique, safe.port, pki.showing(pki.foreign_client))})
+    with pytest.raises((SettingError, DatabaseUnreachable), match="does not accept (our certificate|ssl_cert)"):
+        require(source)
 
 
 def test_a_certificate_that_ran_out_is_named_and_a_new_one_is_enough(
