@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -14,7 +14,6 @@ from ingest.backfill import Request
 from ingest.backfill import from_json as from_request
 from ingest.capture import Capture, Limits, Source
 from ingest.chunks import CHUNK_ROWS, TableAltered
-from ingest.outage import Outage
 from ingest.position import Position, Snapshot, State, from_json
 from ingest.preflight import require
 from ingest.sequence import now_ms
@@ -26,6 +25,7 @@ from pixtail.bus.producer import TransactionalProducer
 from pixtail.bus.requests import Requests
 from pixtail.bus.state import StateStore
 from pixtail.bus.topics import Topics, ensure_topics
+from pixtail.core.backoff import Backoff, Stopping
 from pixtail.core.errors import DatabaseUnreachable, Fenced, PositionLost, ServerUnreachable, SettingError
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
@@ -70,7 +70,7 @@ class Listener:
         self._leadership = Leadership(settings.kafka, self._topics)
         self._requests = Requests(settings.kafka, self._topics)
         self._request: Request | None = None  # the newest
-        self._outage = Outage()
+        self._outage = Backoff("MySQL or Kafka")
         self._up = False
 
     def ready(self) -> bool:
@@ -79,7 +79,7 @@ class Listener:
 
     def run(self, stop: Stop) -> None:
         """Works until `stop` is set. What is not written then is read again by the next life."""
-        with closing(self._leadership):
+        with closing(self._leadership), suppress(Stopping):
             while not stop:
                 try:
                     self._lead(stop)
@@ -87,7 +87,7 @@ class Listener:
                     _log.warning("another listener has taken over, standing by", problem=error.problem)
                     self._leadership.close()
                 except ServerUnreachable as error:
-                    self._outage.endure(error, stop)
+                    self._outage.failed(error, stop)
         _log.info("listener stopped", source=self._topics.source)
 
     # Owning the source
@@ -114,7 +114,7 @@ class Listener:
                 self._capture(writer, stop)
                 self._require()
             except DatabaseUnreachable as error:
-                self._outage.endure(error, stop)
+                self._outage.failed(error, stop)
                 writer.confirm()
             except TableAltered as error:
                 _log.info("the table was altered while it was read", source=self._topics.source, problem=error.problem)
@@ -194,7 +194,7 @@ class Listener:
         return self._request
 
     def _started(self) -> None:
-        self._outage.over()
+        self._outage.recovered()
         self._set_up(True)
 
     def _set_up(self, up: bool) -> None:

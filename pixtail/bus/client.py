@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
 
+from pixtail.bus.handshake import shake_hands, tls_context
 from pixtail.core.errors import BusUnreachable, Fenced, PixtailError, SettingError
 from pixtail.core.settings import Kafka
 
@@ -42,10 +43,10 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
         "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
         "reconnect_backoff_max_ms": 2000,
     }
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "sasl_mechanism"):
-        if value := getattr(kafka, name):
-            options[name] = value
+    if context := tls_context(kafka):
+        options["ssl_context"] = context
     if kafka.sasl_username is not None:
+        options["sasl_mechanism"] = kafka.sasl_mechanism
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
     return options
@@ -94,17 +95,20 @@ def fenced() -> Fenced:
 def _unreachable(kafka: Kafka, why: str) -> BusUnreachable:
     return BusUnreachable(
         f"Kafka at {kafka.bootstrap} does not answer ({why})",
-        "Start it, or correct kafka.bootstrap (PIXTAIL_KAFKA__BOOTSTRAP)",
+        "Start it, or correct kafka.bootstrap (PIXTAIL_KAFKA__BOOTSTRAP) or kafka.security_protocol",
     )
 
 
 def reach(kafka: Kafka) -> None:
-    """Raises `BusUnreachable` at once if no broker of the list takes a connection: kafka-python would try for many seconds, and leak."""
+    """Raises `BusUnreachable` at once if no broker of the list takes a connection: kafka-python would try for many seconds, and leak.
+
+    Raises `SettingError` for a certificate or password that is wrong: kafka-python would try for ever.
+    """
     for server in kafka.bootstrap.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
-            socket.create_connection((host or server, int(port)), CONNECT_TIMEOUT_S).close()
-        except (OSError, ValueError):
+            shake_hands(socket.create_connection((host or server, int(port)), CONNECT_TIMEOUT_S), host, kafka)
+        except (OSError, ValueError, kafka_errors.KafkaError):
             continue
         return
     raise _unreachable(kafka, "no connection")

@@ -67,6 +67,8 @@ class ChangeConsumer:
                 fetch_max_wait_ms=100,
                 metadata_max_age_ms=30_000,
             )
+            # kafka-python assigns by the metadata that it has: none, and nothing would be read for as long as nobody else joins or leaves.
+            self._consumer.partitions_for_topic(self._topic)
             self._consumer.subscribe([self._topic])
 
     def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 from kafka import KafkaAdminClient, KafkaProducer, __version__
+from kafka import errors as kafka_errors
 from kafka.admin import TransactionState
 
 from pixtail.bus.batches import Outgoing
@@ -80,6 +81,7 @@ class TransactionalProducer:
                 retry_backoff_ms=RETRY_BACKOFF_MS,
                 metrics_enabled=False,
             )
+            _keep_requests(self._producer)
             self._producer.init_transactions()
         self._sender = _sender(self._producer, self._kafka)
 
@@ -184,3 +186,19 @@ def _settled(admin: KafkaAdminClient, transactional_id: str) -> tuple[int, int]:
         if found.state in _SETTLED or time.monotonic() > deadline:
             return found.producer_id, found.producer_epoch
         time.sleep(SETTLE_S / 60)
+
+
+def _keep_requests(producer: KafkaProducer) -> None:
+    """kafka-python 3.0.12 forgets a transactional request when the coordinator that it knows cannot be reached: await_ready raises then,
+    and only after a False is the request put back (Sender._maybe_send_pending_request). The sender would spin until the commit times out,
+    however soon the broker is back (measured: 30 s instead of 1 s)."""
+    client = producer._sender._client
+    await_ready = client.await_ready
+
+    def patiently(*arguments: object, **options: object) -> bool:
+        try:
+            return bool(await_ready(*arguments, **options))
+        except kafka_errors.KafkaError:
+            return False
+
+    client.await_ready = patiently

@@ -61,7 +61,8 @@ SHARES = {
     Kind.DATABASE_KILL: 22,
     Kind.DATABASE_RESTART: 8,
 }
-_BEFORE_RECOVERY = {Kind.LISTENER_STARTING, Kind.LISTENER_BACKLOG}
+_WHILE_STARTING = {Kind.LISTENER_STARTING, Kind.LISTENER_BACKLOG}
+_STARTS = {*_WHILE_STARTING, Kind.LISTENER_RUNNING}
 _RARE = 3
 
 
@@ -118,7 +119,7 @@ class Killer:
         """All of them. Raises `NotRecovered`."""
         for kind in kinds:
             told(kind)
-            if kind not in _BEFORE_RECOVERY:
+            if kind not in _WHILE_STARTING or self._owed not in _STARTS:
                 self.recover()
             self._ways[kind]()
             self._owed = kind

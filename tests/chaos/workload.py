@@ -28,7 +28,7 @@ TRICKLE_S = 0.5  # a writer that is ahead of its pace goes on at this one
 LOCK_WAIT_S = 5
 GIANT_ROWS = (5_000, 20_000)  # the listener cuts above 4000
 TURN_ROWS = 25  # what a transaction changes on average, giants aside
-ONCE_IN_ROWS = {"giant": 50_000, "truncate": 120_000}
+ONCE_IN_ROWS = {"giant": 50_000, "truncate": 60_000}
 _MOST_ROWS_A_STATEMENT = 2_500
 
 _ROWS = (

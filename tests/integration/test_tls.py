@@ -252,7 +252,7 @@ def test_a_certificate_that_the_server_does_not_accept_is_named(safe: SqlServer,
     safe.create_database(unique)
     account(safe, unique, NATIVE if safe.name == "mysql" else VIA_NATIVE)
     source = Settings(mysql={"url": url(unique, safe.port, pki.showing(pki.foreign_client))})
-    with pytest.raises((SettingError, DatabaseUnreachable), match="does not accept (our certificate|ssl_cert)"):
+    with pytest.raises((SettingError, DatabaseUnreachable), match=r"does not accept (our certificate|ssl_cert)"):
         require(source)
 
 
