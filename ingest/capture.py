@@ -124,7 +124,8 @@ class Capture:
         """Reads what has come, and writes what is ready."""
         batch = self._batch
         reading = snapshot is not None and not snapshot.done
-        packets = stream.read(0 if not batch.empty else CHUNK_WAIT_S if reading else IDLE_S)
+        writable = batch.whole and not batch.empty
+        packets = stream.read(0 if writable else CHUNK_WAIT_S if reading else IDLE_S)
         batch.box.now_ms = now_ms = self._clock_ms()
         transactions.feed(packets, now_ms)
         if snapshot is not None and reading and batch.whole:

@@ -253,9 +253,8 @@ def _known_problem(number: int, message: str, address: MysqlAddress) -> PixtailE
 
 def _unreachable(address: MysqlAddress, why: str) -> DatabaseUnreachable:
     remedy = "Start it, or correct mysql.url (PIXTAIL_MYSQL__URL)"
-    if (
-        "ssl_cert" in address.options
-    ):  # the alert that says so may be lost: a write meets the closed connection before it is read
+    if "ssl_cert" in address.options:
+        # The alert that says so may be lost: a write meets the closed connection before it is read.
         remedy += "; a server that does not accept ssl_cert may just hang up"
     return DatabaseUnreachable(f"MySQL at {address.host}:{address.port} does not answer: {why}", remedy)
 

@@ -142,10 +142,8 @@ class TransactionalProducer:
             return ours is not None and _settled(admin, self._transactional_id) != ours
         return False
 
-    # The listener's old way, until it calls write()
-
     def commit(self, records: Mapping[str, Sequence[Record]]) -> None:
-        """As `write`, by topic; a record without a partition goes where its key belongs."""
+        """As `write`, for a handful of records by topic; one without a partition goes where its key belongs."""
         batches: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
         for topic, batch in records.items():
             for record in batch:
@@ -154,8 +152,6 @@ class TransactionalProducer:
                     partition = partition_of(record.key, self.partitions(topic))
                 batches[topic, partition].append((record.key, record.value, dict(record.headers).get("seq")))
         self.write(batches)
-
-    # End of the old way
 
     @staticmethod
     def _open(part: T | None) -> T:

@@ -17,6 +17,9 @@ from pixtail.core.settings import Kafka
 
 SEVEN_DAYS_MS = 7 * 24 * 3600 * 1000
 MOST_REPLICAS = 3
+# Each Kafka transaction writes a state, and each start of a listener reads all that are left: compaction must come soon, and it spares the
+# newest segment.
+_SMALL = {"segment.bytes": str(4 << 20), "segment.ms": str(600_000), "min.cleanable.dirty.ratio": "0.1"}
 DEFAULT_MESSAGE_BYTES = 1048588  # https://kafka.apache.org/documentation/#brokerconfigs_message.max.bytes
 
 
@@ -50,7 +53,7 @@ def ensure_topics(kafka: Kafka, topics: Topics) -> None:
     compact = {"cleanup.policy": "compact"}
     wanted = {
         topics.changes: (kafka.partitions, {**compact, "delete.retention.ms": str(SEVEN_DAYS_MS)}),
-        topics.state: (1, compact),
+        topics.state: (1, {**compact, **_SMALL}),
         topics.dead_letters: (1, compact),
     }
     with admin_client(kafka) as admin:
