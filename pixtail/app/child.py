@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pixtail.core.errors import PixtailError
 from pixtail.core.lifecycle import DRAIN_LIMIT_S, Stop, drain
 
 POLL_S = 0.2
+_STDIN = 0
 
 
 def command(*words: str, config: Path | None) -> list[str]:
@@ -74,7 +76,8 @@ def stop_with_parent(stop: Stop) -> None:
     """Drains when standard input ends, which it does when the parent process is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(_STDIN, 4096):  # not sys.stdin: its lock, held by this thread, would abort the interpreter's end
+            continue
         drain(stop, "the parent process has gone")
 
     threading.Thread(target=wait, daemon=True, name="parent").start()
