@@ -249,7 +249,8 @@ def gtid_of(event: Written) -> str | None:
         return events.tagged_gtid(event.body)[0]
     if event.kind != EventType.GTID:
         return None
-    sid, number = events.mysql_gtid(bytes(events.BODY) + event.body)
+    packet = bytes(events.BODY) + event.body
+    _, _, _, sid, number, _ = events.mysql_gtid(packet, len(packet))
     return f"{UUID(bytes=sid)}:{number}"
 
 
