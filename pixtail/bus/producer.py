@@ -162,6 +162,7 @@ class TransactionalProducer:
     def close(self) -> None:
         """Gives the connection back; what was not committed is lost, and the broker aborts it."""
         producer, self._producer, self._sender = self._producer, None, None
+        self._topics = {}  # the next producer must look them up itself, or it would wait for them for ever
         discard(producer)
 
 
