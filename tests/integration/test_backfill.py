@@ -31,7 +31,7 @@ from pixtail.servers.sql import SqlServer
 from tests.integration.listener_kit import Crash, Listening, Source, crashing, wait_for
 
 IMAGES = "CREATE TABLE images (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, file_path VARCHAR(200), n INT, category VARCHAR(9))"
-ROWS = 600
+ROWS = 3000  # a back-fill in small chunks takes seconds, however quick the machine
 SMALL = 3  # so many rows at a time take a while
 
 
@@ -259,7 +259,7 @@ def test_a_paused_one_goes_on_behind_its_last_chunk(large: Source) -> None:
         assert not paused.done
         assert "The same command goes on with it" in first.text
         assert keys(again(large)) == list(range(1, paused.rows + 1))
-        with pytest.raises(UsageError, match=rf"category=car is paused after {paused.rows:,} of 600 rows"):
+        with pytest.raises(UsageError, match=rf"category=car is paused after {paused.rows:,} of {ROWS:,} rows"):
             asked(large, selected(ids=["1"]))
     with large.listening():  # another life of the listener
         assert asked(large, chosen) == Outcome(ROWS, ROWS, done=True)
