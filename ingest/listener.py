@@ -20,7 +20,7 @@ from ingest.sequence import now_ms
 from ingest.tables import Table
 from ingest.transactions import Followed
 from ingest.writer import Producer, Writer
-from pixtail.bus.leadership import Leadership
+from pixtail.bus.leadership import Leadership, listen_group
 from pixtail.bus.producer import TransactionalProducer
 from pixtail.bus.requests import Requests
 from pixtail.bus.state import StateStore
@@ -98,8 +98,10 @@ class Listener:
         ensure_topics(self._settings.kafka, self._topics)
         if not self._leadership.acquire(stop):
             return
-        identity = f"{self._topics.prefix}.listen.{self._topics.source}"
-        with closing(self._make_producer(self._settings.kafka, identity)) as producer, closing(self._requests):
+        with (
+            closing(self._make_producer(self._settings.kafka, listen_group(self._topics))) as producer,
+            closing(self._requests),
+        ):
             producer.open()
             self._requests.open()
             saved = StateStore(self._settings.kafka, self._topics).read(self._topics.source)

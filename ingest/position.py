@@ -91,9 +91,6 @@ class State:
     unfinished: Unfinished | None = None
     request: str = ""
 
-    def with_seq(self, seq: int) -> State:
-        return replace(self, seq=seq)
-
 
 def to_json(state: State) -> dict[str, Any]:
     body = asdict(state)

@@ -193,4 +193,5 @@ class _Verdicts(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def listen_group(topics: Topics) -> str:
+    """The consumer group of a source's listeners, and the transactional id of the one that leads."""
     return f"{topics.prefix}.listen.{topics.source}"

@@ -13,9 +13,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from pixtail.bus.client import REQUEST_TIMEOUT_S, client_options, discard, reach, translated
 from pixtail.bus.reading import TopicReader
+from pixtail.bus.state import parsed, state_of
 from pixtail.bus.topics import Topics
 from pixtail.core.changes import key_bytes
-from pixtail.core.errors import BusUnreachable, SettingError
+from pixtail.core.errors import BusUnreachable
 from pixtail.core.settings import Kafka
 
 WRITE_TIMEOUT_S = 15.0
@@ -78,7 +79,7 @@ class Requests:
         batches = self._open().poll(timeout_ms=timeout_ms)
         wanted = _key(self._topics)
         for record in (record for batch in batches.values() for record in batch if record.key == wanted):
-            self._found = _parsed(record.value)
+            self._found = parsed(record.value)
         return bool(batches)
 
     def _open(self) -> KafkaConsumer:
@@ -138,7 +139,7 @@ class StateWatch:
             self._recent.popleft()
         for record in records:
             if record.key == _key(self._topics):
-                self.request = _parsed(record.value)
+                self.request = parsed(record.value)
 
     @property
     def state(self) -> dict[str, Any] | None:
@@ -152,21 +153,7 @@ class StateWatch:
 
     def _written(self, index: int) -> Written:
         at_ms, value = self._recent[index] if self._recent else (0, None)
-        body = _parsed(value)
-        if value is not None and body is None:
-            raise SettingError(
-                f"the state of {self._topics.source} in topic {self._topics.state} is unreadable",
-                "Choose another kafka.prefix",
-            )
-        return Written(at_ms, body)
+        return Written(at_ms, state_of(value, self._topics))
 
     def close(self) -> None:
         self._reader.close()
-
-
-def _parsed(value: bytes | None) -> dict[str, Any] | None:
-    try:
-        body = orjson.loads(value or b"null")
-    except orjson.JSONDecodeError:
-        return None
-    return body if isinstance(body, dict) else None

@@ -21,6 +21,25 @@ def state_record(source: str, state: Mapping[str, Any]) -> Record:
     return Record(key_bytes({"source": source}), orjson.dumps(dict(state)))
 
 
+def parsed(value: bytes | None) -> dict[str, Any] | None:
+    """The JSON object of a record; None if it is none."""
+    try:
+        body = orjson.loads(value or b"null")
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def state_of(value: bytes | None, topics: Topics) -> dict[str, Any] | None:
+    """What a state record says; None for a source that never started. Raises `SettingError` if it is not ours."""
+    state = parsed(value)
+    if value is not None and state is None:
+        raise SettingError(
+            f"the state of {topics.source} in topic {topics.state} is unreadable", "Choose another kafka.prefix"
+        )
+    return state
+
+
 class StateStore:
     """The last committed state of a source. Thread-safe: each read has its own connection."""
 
@@ -36,14 +55,4 @@ class StateStore:
         wanted = key_bytes({"source": source})
         with reading(self._kafka, self._topics.state) as reader:
             values = [record.value for record in reader.read() if record.key == wanted]
-        if not values or values[-1] is None:
-            return None
-        try:
-            state = orjson.loads(values[-1])
-        except orjson.JSONDecodeError:
-            state = None
-        if not isinstance(state, dict):
-            raise SettingError(
-                f"the state of {source} in topic {self._topics.state} is unreadable", "Choose another kafka.prefix"
-            )
-        return state
+        return state_of(values[-1] if values else None, self._topics)
