@@ -32,6 +32,7 @@ HEARTBEAT_S = (
 )
 SILENCE_S = 20.0  # twenty heartbeats missed: the connection is dead, whatever TCP believes
 PIECE_BYTES = 256 << 10
+_RECORDS = 16  # of TLS, read at once
 _DISMISS_S = 2
 _ERR = 0xFF
 _NAMESPACE = uuid.UUID("0c9d6c0e-0f1a-5d57-9b5e-5a3f6d1f7a52")
@@ -68,6 +69,7 @@ class BinlogStream:
         self._stream: Any = None
         self._connection: Connection | None = None
         self._socket: Any = None
+        self._encrypted = False
         self._poll = select.poll()
         self._silent_s = 0.0
         self._early: list[bytes] = []
@@ -108,21 +110,25 @@ class BinlogStream:
                 raise DatabaseUnreachable(f"{self._server} at {self._address.host} has been silent for {SILENCE_S:g} s")
             return []
         self._silent_s = 0.0
-        try:
-            data = self._socket.recv(PIECE_BYTES)
-        except (ssl.SSLWantReadError, BlockingIOError):  # a piece of a TLS record
-            return []
-        if not data:
-            raise DatabaseUnreachable(f"{self._server} at {self._address.host} closed the binlog stream")
-        packets = self._splitter.feed(data)
+        packets = self._splitter.feed(self._received())
         for packet in packets:
             if packet[0]:
                 self._raise_end(packet)
         return packets
 
+    def _received(self) -> bytes:
+        """What is there; of TLS several records, each of which is read by a call of its own and has 16 kB at most."""
+        pieces: list[bytes] = []
+        with suppress(ssl.SSLWantReadError, BlockingIOError):
+            while not pieces or (self._encrypted and len(pieces) < _RECORDS):
+                pieces.append(self._socket.recv(PIECE_BYTES))
+                if not pieces[-1]:
+                    raise DatabaseUnreachable(f"{self._server} at {self._address.host} closed the binlog stream")
+        return b"".join(pieces)
+
     def _readable(self, timeout_s: float) -> bool:
-        pending = getattr(self._socket, "pending", None)  # TLS: decrypted, and not seen by poll any more
-        return bool((pending and pending()) or self._poll.poll(timeout_s * 1000))
+        unseen = self._encrypted and self._socket.pending()  # decrypted, and not seen by poll any more
+        return bool(unseen or self._poll.poll(timeout_s * 1000))
 
     def _raise_end(self, packet: bytes) -> None:
         """Neither an event nor anything else may follow an ERR or EOF."""
@@ -162,6 +168,7 @@ class BinlogStream:
     def _take_over(self) -> None:
         """What PyMySQL has read too much goes first; then its socket is ours."""
         self._socket = self._connection._sock  # type: ignore[union-attr]
+        self._encrypted = isinstance(self._socket, ssl.SSLSocket)
         self._socket.settimeout(0)
         self._poll.register(self._socket, select.POLLIN)
         with suppress(OSError):  # nothing there

@@ -100,6 +100,7 @@ class Capture:
         """
         assert self._writer.state is not None
         with ExitStack() as stack:
+            stack.callback(self._writer.finish)  # the next life begins where this one ends
             stream = stack.enter_context(BinlogStream(self._settings, self._source.server, self._writer.state.position))
             snapshot = self._interleaving(stack)
             transactions = Transactions(self._source.followed, stream.file, stream.pos, self._batch)
@@ -124,14 +125,17 @@ class Capture:
         """Reads what has come, and writes what is ready."""
         batch = self._batch
         reading = snapshot is not None and not snapshot.done
-        writable = batch.whole and not batch.empty
-        packets = stream.read(0 if writable else CHUNK_WAIT_S if reading else IDLE_S)
+        at_once = self._writer.busy or (batch.whole and not batch.empty)
+        packets = stream.read(0 if at_once else CHUNK_WAIT_S if reading else IDLE_S)
+        self._writer.advance()
         batch.box.now_ms = now_ms = self._clock_ms()
         transactions.feed(packets, now_ms)
         if snapshot is not None and reading and batch.whole:
             self._interleave(snapshot, Place(transactions.file, transactions.pos))
         if batch.whole and self._is_due(waiting=bool(packets)):
             self._write()
+        elif not packets:
+            self._writer.finish()
         self._metrics.listener_lag.set(max(now_ms - batch.commit_ms, 0) / 1000 if packets and batch.commit_ms else 0)
 
     def _look_for_requests(self) -> None:

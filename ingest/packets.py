@@ -5,9 +5,12 @@ https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_packets.ht
 
 from __future__ import annotations
 
+import struct
+
 LONGEST = 0xFFFFFF
 """A payload of this length is continued by the next packet."""
 _HEADER = 4
+_length_and_number = struct.Struct("<I").unpack_from
 
 
 class PacketSplitter:
@@ -34,7 +37,7 @@ class PacketSplitter:
         at, size = 0, len(data)
         while size - at >= _HEADER:
             start = at + _HEADER
-            length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+            length = _length_and_number(data, at)[0] & LONGEST
             end = start + length
             if end > size:
                 self._keep(data[at:], end - size)

@@ -7,9 +7,10 @@ TABLE_MAPs are known again by their bytes, and what is made of each event is as 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from ingest import compression, events, statements, tablemap
@@ -21,7 +22,10 @@ from pixtail.core.errors import SourceError, UndecodableEvent
 _DUMMY_TABLE_ID = (0x00FFFFFF).to_bytes(6, "little")  # MySQL: a row event without rows that only ends a statement
 _MOST_SHAPES = 1000  # remembered TABLE_MAPs, of all tables of the server
 _MOST_BEGINS = 1000  # there is one for each set of session variables that the statement depends on
-_GTID = int(EventType.GTID)
+_GTID, _QUERY, _TABLE_MAP, _XID = map(int, (EventType.GTID, EventType.QUERY, EventType.TABLE_MAP, EventType.XID))
+_KIND, _BODY = events.KIND, events.BODY
+_TABLE_ID = slice(_BODY, _BODY + 6)  # in TABLE_MAPs and row events
+_SHORT = 5  # packets of a transaction of one row event
 AGAIN = "then take a new snapshot: start with --on-lost-position=snapshot"
 
 
@@ -31,6 +35,9 @@ class Transaction(NamedTuple):
     gtid: str | None
     server_id: int
     commit_ms: int
+
+
+_transaction = partial(tuple.__new__, Transaction)  # the same as Transaction(…), and takes half as long
 
 
 class Handler(Protocol):
@@ -106,23 +113,56 @@ class Transactions:
             **dict.fromkeys(events.DELETES, self._deletes),
         }
 
-    def feed(self, packets: Iterable[bytes], received_ms: int) -> None:
+    def feed(self, packets: Sequence[bytes], received_ms: int) -> None:
         """Tells the handler what the packets bring. Stops behind the transaction that set `altered`: what follows must be read anew.
 
         Raises `UndecodableEvent` or `SourceError` rather than skip something.
         """
         self._received_ms = received_ms
         takes, counts = self._takes, self._followed.mariadb
-        for packet in packets:
+        at, number = 0, len(packets)
+        while at < number:
+            packet = packets[at]
+            kind = packet[_KIND]
+            if kind == _GTID and at + _SHORT <= number and self._short(*packets[at : at + _SHORT]):
+                at += _SHORT
+                continue
+            at += 1
             if counts:
                 self._count(packet)
-            take = takes.get(packet[events.KIND])
+            take = takes.get(kind)
             if take is not None:
                 take(packet, len(packet) - self._checksum_bytes)
             else:
                 self._pass_or_refuse(packet)
             if self.altered is not None and not self._open:
                 return
+
+    def _short(self, opening: bytes, begin: bytes, described: bytes, rows: bytes, xid: bytes) -> bool:
+        """A transaction of one row event, the commonest there is, in one go: nothing of it has to be remembered.
+
+        False: it is another one, or something about it is new or wrong; nothing has been done then.
+        """
+        if xid[_KIND] != _XID or described[_KIND] != _TABLE_MAP or begin[_KIND] != _QUERY:
+            return False
+        decode, checksum = _DECODE.get(rows[_KIND]), self._checksum_bytes
+        if decode is None or rows[_TABLE_ID] != described[_TABLE_ID]:
+            return False
+        if begin[_BODY + 8 : len(begin) - checksum] not in self._begins:
+            return False
+        try:
+            images = self._shapes[described[_BODY + 8 : len(described) - checksum]]
+            timestamp_s, _, server_id, sid, number, commit_ms = events.mysql_gtid(opening, len(opening) - checksum)
+            gtid = f"{self._sids[sid]}:{number}"
+            changes = images and decode(images, rows, events.rows_start(rows), len(rows) - checksum)
+        except (KeyError, Incomplete, ColumnUnreadable):
+            return False
+        commit_ms = commit_ms or self._commit_ms(timestamp_s)
+        if changes:
+            size, end = events.size_and_end(rows)
+            self._handler.rows(_transaction((gtid, server_id, commit_ms)), changes, self.file, end - size, len(rows))
+        self._end(gtid, events.end(xid), commit_ms)
+        return True
 
     def _count(self, packet: bytes) -> None:
         """MariaDB 11.8 writes no offsets into the events inside a transaction (seen): they are counted from the last one that has one."""
@@ -182,10 +222,13 @@ class Transactions:
 
     def _xid(self, packet: bytes, _stop: int) -> None:
         transaction = self._transaction or self._current(packet)
+        self._end(transaction.gtid, events.end(packet), transaction.commit_ms)
+
+    def _end(self, gtid: str | None, end: int, commit_ms: int) -> None:
         self._transaction, self._open, self._has_rows = None, False, False
         self._tables.clear()
-        self.pos = events.end(packet) or self.pos
-        self._handler.committed(transaction.gtid, self.file, self.pos, transaction.commit_ms)
+        self.pos = end or self.pos
+        self._handler.committed(gtid, self.file, self.pos, commit_ms)
 
     def _xa_prepare(self, packet: bytes, stop: int) -> None:
         """Its rows are not committed yet, and may never be. The event ends a group of its own, unless it commits in one phase."""
@@ -375,6 +418,11 @@ class Transactions:
         return f"{self._followed.database}.{self._followed.table}"
 
 
+_DECODE: dict[int, Callable[[RowImages, bytes, int, int], list[RowChange]]] = {
+    EventType.WRITE_ROWS: RowImages.inserts,
+    EventType.UPDATE_ROWS: RowImages.updates,
+    EventType.DELETE_ROWS: RowImages.deletes,
+}
 _REMEDIES = {
     Effect.WRITTEN: "SET GLOBAL binlog_format = ROW (sessions too)",
     Effect.RENAMED: "Correct table.name if it has another one now",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,7 +48,7 @@ class _Topic:
 class TransactionalProducer:
     """Writes batches of records atomically, and fences older producers of the same transactional id (KIP-98).
 
-    For one thread. After any exception of `write` the transaction may or may not be committed, even after `Fenced`: the broker's answer
+    For one thread. After any exception the transaction may or may not be committed, even after `Fenced`: the broker's answer
     may be what was lost. Close this producer, open a new one, which ends the old one's transaction, and read the saved state: it stands
     in the same transaction as the records and so tells whether they went through.
     """
@@ -59,6 +59,8 @@ class TransactionalProducer:
         self._producer: KafkaProducer | None = None
         self._sender: Sender | None = None
         self._topics: dict[str, _Topic] = {}
+        self._under_way = False
+        self._deadline = 0.0
 
     def open(self) -> None:
         """Connects and fences: from here on no older producer of this id can commit.
@@ -90,34 +92,58 @@ class TransactionalProducer:
         return self._topic(topic).partitions
 
     def write(self, batches: Mapping[tuple[str, int], Sequence[Outgoing]]) -> None:
-        """Writes the records, by topic and partition, in one transaction; returns when it is committed. Nothing to write: does nothing.
+        """`begin` and `finish`."""
+        self.begin(batches)
+        self.finish()
 
-        Blocks up to `COMMIT_TIMEOUT_S`, and some 10 s more to ask the broker when it is in doubt who may write. Holds no more than the
-        records' compressed bytes besides what it was given.
+    def begin(self, batches: Mapping[tuple[str, int], Sequence[Outgoing]]) -> None:
+        """Begins to write the records, by topic and partition, in one transaction; `finish` must come before the next `begin`.
+
+        The records are on their way then, and this thread has time for something else. Holds their compressed bytes; waits while those
+        are many. Raises as `finish`.
+        """
+        waiting = {place: records for place, records in batches.items() if records}
+        if not waiting:
+            return
+        with self._judged():
+            sender = self._open(self._sender)
+            limits = {place: self._limit(*place) for place in waiting}  # before the transaction: its time runs
+            self._deadline = time.monotonic() + COMMIT_TIMEOUT_S
+            sender.begin()
+            self._under_way = True
+            for (topic, partition), records in waiting.items():
+                sender.send(topic, partition, records, limits[topic, partition], self._deadline)
+
+    def advance(self) -> bool:
+        """Does what can be done without waiting; True: nothing is under way any more. Raises as `finish`."""
+        with self._judged():
+            self._under_way = self._under_way and not self._open(self._sender).advance()
+        return not self._under_way
+
+    def finish(self) -> None:
+        """Returns when what was begun is committed. Nothing was: does nothing.
+
+        Blocks until `COMMIT_TIMEOUT_S` after the beginning, and some 10 s more to ask the broker when it is in doubt who may write.
 
         Raises:
             Fenced: another producer has taken over.
             SettingError: a record is larger than its topic takes, or the brokers forbid something.
             BusUnreachable: anything else.
         """
-        waiting = {place: records for place, records in batches.items() if records}
-        if not waiting:
-            return
+        if self._under_way:
+            with self._judged():
+                self._open(self._sender).commit(self._deadline)
+            self._under_way = False
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
         try:
             with translated(self._kafka):
-                self._transaction(waiting, time.monotonic() + COMMIT_TIMEOUT_S)
+                yield
         except BusUnreachable as error:
             if self._has_successor():
                 raise fenced() from error
             raise
-
-    def _transaction(self, batches: Mapping[tuple[str, int], Sequence[Outgoing]], deadline: float) -> None:
-        sender = self._open(self._sender)
-        limits = {place: self._limit(*place) for place in batches}  # before the transaction: its time runs
-        sender.begin()
-        for (topic, partition), records in batches.items():
-            sender.send(topic, partition, records, limits[topic, partition], deadline)
-        sender.commit(deadline)
 
     def _limit(self, topic: str, partition: int) -> int:
         found = self._topic(topic)
@@ -161,7 +187,7 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Gives the connection back; what was not committed is lost, and the broker aborts it."""
-        producer, self._producer, self._sender = self._producer, None, None
+        producer, self._producer, self._sender, self._under_way = self._producer, None, None, False
         self._topics = {}  # the next producer must look them up itself, or it would wait for them for ever
         discard(producer)
 

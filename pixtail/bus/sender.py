@@ -16,6 +16,7 @@ from typing import Protocol
 from kafka import KafkaProducer, TopicPartition, __version__
 from kafka.future import Future
 from kafka.producer.producer_batch import ProducerBatch
+from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from pixtail.bus.batches import Outgoing, RecordBatch, record_batches
@@ -49,7 +50,8 @@ _UNASKED = {
 
 
 class Sender(Protocol):
-    """One transaction: `begin`, `send` for each partition, `commit`. For one thread; of no use any more after an error.
+    """One transaction: `begin`, `send` for each partition, then `advance` now and then, or `commit`. For one thread; of no use any more
+    after an error.
 
     `limit` is the topic's max.message.bytes, deadlines are those of `time.monotonic`. Raises `BusUnreachable` when one has passed,
     `SettingError` for a record above the limit, and kafka-python's errors.
@@ -59,6 +61,9 @@ class Sender(Protocol):
 
     def send(self, topic: str, partition: int, records: Sequence[Outgoing], limit: int, deadline: float) -> None:
         """Hands the records over; waits while `MAX_IN_FLIGHT_BYTES` are under way."""
+
+    def advance(self) -> bool:
+        """Asks for the commit as soon as that can be done, without waiting. True: it is done."""
 
     def commit(self, deadline: float) -> None:
         """Returns when all is committed. Never asks for it before every record is acknowledged.
@@ -79,8 +84,10 @@ class WholeBatches:
         self._sender._can_split = lambda batch, error: False
         self._under_way: deque[ProducerBatch] = deque()
         self._bytes_under_way = 0
+        self._commit: TransactionalRequestResult | None = None  # once it is asked for
 
     def begin(self) -> None:
+        self._commit = None
         self._transactions.begin_transaction()
 
     def send(self, topic: str, partition: int, records: Sequence[Outgoing], limit: int, deadline: float) -> None:
@@ -90,13 +97,25 @@ class WholeBatches:
             self._hand_over(ProducerBatch(place, batch))
             if self._bytes_under_way > MAX_IN_FLIGHT_BYTES:
                 self._finish(MAX_IN_FLIGHT_BYTES // 2, deadline)
+        self._sender.wakeup()
+
+    def advance(self) -> bool:
+        while self._under_way and self._under_way[0].produce_future.is_done:
+            self._take_answer()
+        if self._under_way:
+            return False
+        return bool(self._asked().is_done and self._asked().wait())
 
     def commit(self, deadline: float) -> None:
         self._finish(0, deadline)
-        result = self._transactions.begin_commit()
-        self._sender.wakeup()
-        if not result.wait(_left_s(deadline) * 1000):
+        if not self._asked().wait(_left_s(deadline) * 1000):
             raise too_slow(self._kafka)
+
+    def _asked(self) -> TransactionalRequestResult:
+        if self._commit is None:
+            self._commit = self._transactions.begin_commit()
+            self._sender.wakeup()
+        return self._commit
 
     def _hand_over(self, batch: ProducerBatch) -> None:
         place = batch.topic_partition
@@ -115,13 +134,17 @@ class WholeBatches:
         """Waits for the oldest batches until no more than `remaining_bytes` are under way."""
         self._sender.wakeup()  # not before: all partitions are then added to the transaction in one request, and sent in another
         while self._bytes_under_way > remaining_bytes:
-            batch = self._under_way.popleft()
-            if not batch.produce_future.wait(_left_s(deadline)):
+            if not self._under_way[0].produce_future.wait(_left_s(deadline)):
                 raise too_slow(self._kafka)
-            _, _, error_of = batch.produce_future.value
-            if error_of is not None:
-                raise error_of(0)
-            self._bytes_under_way -= batch.records.size_in_bytes()
+            self._take_answer()
+
+    def _take_answer(self) -> None:
+        """Of the oldest batch, which has one."""
+        batch = self._under_way.popleft()
+        _, _, error_of = batch.produce_future.value
+        if error_of is not None:
+            raise error_of(0)
+        self._bytes_under_way -= batch.records.size_in_bytes()
 
 
 class SingleRecords:
@@ -147,6 +170,9 @@ class SingleRecords:
             self._bytes_under_way += size
             if self._bytes_under_way > MAX_IN_FLIGHT_BYTES:
                 self._finish(MAX_IN_FLIGHT_BYTES // 2, deadline)
+
+    def advance(self) -> bool:
+        return False
 
     def commit(self, deadline: float) -> None:
         self._finish(0, deadline)

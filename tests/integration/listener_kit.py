@@ -136,13 +136,13 @@ def crashing(
     class Crashing(TransactionalProducer):
         commits = 0
 
-        def write(self, batches: Any) -> None:
+        def begin(self, batches: Any) -> None:
             Crashing.commits += 1
-            fails = Crashing.commits == after
-            if fails and not committed:
+            if Crashing.commits == after and not committed:
                 raise error()
-            super().write(batches)
-            if fails:
+            super().begin(batches)
+            if Crashing.commits == after:
+                super().finish()
                 raise error()
 
     return Crashing

@@ -30,6 +30,7 @@ from pixtail.core.changes import Change, Op, Record, Source, Tombstone, encode
 from pixtail.core.errors import BusUnreachable, Fenced, Reason, SettingError
 from pixtail.core.settings import Kafka
 from pixtail.servers.kafka import KafkaServer
+from tests.integration.listener_kit import wait_for
 
 SOURCE = "shop.images"
 
@@ -149,6 +150,37 @@ def test_what_is_written_is_what_is_read(settings: Kafka, topics: Topics) -> Non
         producer.write({})
         producer.write({(topics.changes, 1): []})
     assert stored(settings, topics.changes) == {0: batches[topics.changes, 0], 2: batches[topics.changes, 2]}
+
+
+@pytest.mark.usefixtures("writing")
+def test_what_is_begun_is_committed_by_finish_at_the_latest(settings: Kafka, topics: Topics) -> None:
+    records: list[Outgoing] = [(b"%d" % n, b"v", b"%d" % n) for n in range(3)]
+    with closing(opened(settings)) as producer:
+        assert producer.advance()
+        for record in records:
+            producer.begin({(topics.changes, 0): [record]})
+            producer.finish()
+            producer.finish()
+            assert producer.advance()
+    assert stored(settings, topics.changes) == {0: records}
+
+
+def test_what_is_begun_is_committed_without_waiting(settings: Kafka, topics: Topics) -> None:
+    records: list[Outgoing] = [(b"%d" % n, b"v", b"%d" % n) for n in range(3)]
+    with closing(opened(settings)) as producer:
+        for record in records:
+            producer.begin({(topics.changes, 0): [record]})
+            wait_for(producer.advance, "a commit")
+    assert stored(settings, topics.changes) == {0: records}
+
+
+def test_an_error_of_what_is_under_way_comes_when_it_is_looked_at(settings: Kafka, topics: Topics) -> None:
+    with closing(opened(settings)) as producer:
+        producer.write({(topics.changes, 0): [(b"k", b"v", b"1")]})
+        limit(settings, topics.changes, 10_000)
+        producer.begin({(topics.changes, 0): [(b"k", noise(11_000), b"2")]})
+        with pytest.raises(SettingError, match="TooLarge"):
+            wait_for(producer.advance, "a commit")
 
 
 @pytest.mark.usefixtures("writing")

@@ -44,8 +44,9 @@ from pixtail.core.settings import Settings
 
 class Mortal(TransactionalProducer):
     commits = 0
-    def write(self, batches):
-        super().write(batches)
+    def begin(self, batches):
+        super().begin(batches)
+        self.finish()
         self.commits += 1
         if self.commits == 12:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest import events
 from ingest.events import EventType
@@ -46,6 +49,10 @@ def row(number: int, name: str) -> bytes:
 
 def insert(*images: bytes, present: int = 0b11) -> bytes:
     return packet(EventType.WRITE_ROWS, TABLE_ID + struct.pack("<HH", 1, 2) + bytes([2, present]) + b"".join(images))
+
+
+def changed(kind: int, present: bytes, *images: bytes) -> bytes:
+    return packet(kind, TABLE_ID + struct.pack("<HH", 1, 2) + b"\2" + present + b"".join(images))
 
 
 def mysql_gtid(number: int, commit_us: int) -> bytes:
@@ -273,3 +280,79 @@ def test_an_xa_transaction_that_commits_in_one_phase_is_one() -> None:
 def test_a_reused_table_id_means_the_table_that_was_mapped_last() -> None:
     packets = [table_map(), insert(row(1, "a")), XID, table_map("other", b"\xff"), insert(b"torn"), XID]
     assert feed(mysql(), *packets) == ["rows", "committed", "committed"]
+
+
+# A transaction of one row event takes a short way when its packets come together, and the long one when they come in pieces.
+
+CHECKSUM = b"sum!"
+WITH_CHECKSUMS = packet(EventType.FORMAT_DESCRIPTION, bytes(57) + b"\1" + CHECKSUM)
+_rows = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["", "a", "ü"])).map(lambda pair: row(*pair)), max_size=3)
+_row_events = st.one_of(
+    _rows.map(lambda images: insert(*images)),
+    _rows.map(lambda images: changed(EventType.DELETE_ROWS, b"\3", *images)),
+    _rows.map(lambda images: changed(EventType.UPDATE_ROWS, b"\3\3", *images, *images)),
+    st.sampled_from(
+        [
+            insert(b"torn"),
+            insert(row(1, "a"), present=0b01),
+            changed(39, b"\3\3", row(1, "a"), row(1, "b")),  # PARTIAL_UPDATE_ROWS
+            insert(row(2, "b")).replace(TABLE_ID, bytes(6)),  # without its TABLE_MAP
+            insert(row(3, "c")).replace(TABLE_ID, (0xFFFFFF).to_bytes(6, "little")),
+        ]
+    ),
+)
+_parts = st.one_of(
+    _row_events,
+    st.sampled_from([table_map(), table_map(), table_map("other", b"\xff"), table_map(shape=SHAPE[:4]), XID, XID]),
+    st.sampled_from(
+        ["BEGIN", "BEGIN", "SAVEPOINT `a`", "COMMIT", "ROLLBACK", "TRUNCATE images", "DROP TABLE other"]
+    ).map(lambda text: statement(text)),
+    st.integers(1, 9).map(lambda number: mysql_gtid(number, number * 1000)),
+    st.just(packet(EventType.ANONYMOUS_GTID, mysql_gtid(1, 7)[20:])),
+)
+_short = st.builds(
+    lambda number, text, described, event: [mysql_gtid(number, 5000), statement(text), described, event, XID],
+    st.integers(1, 9),
+    st.sampled_from(["BEGIN", "BEGIN", "BEGIN", "TRUNCATE images"]),
+    st.sampled_from([table_map(), table_map(), table_map("other", b"\xff")]),
+    _row_events,
+)
+_streams = st.lists(st.one_of(_short, _short, st.lists(_parts, max_size=5)), max_size=8).map(
+    lambda groups: [packet for group in groups for packet in group]
+)
+
+
+def summed(packet: bytes) -> bytes:
+    """With a checksum behind it, which its size counts."""
+    return packet[:10] + struct.pack("<I", len(packet) - 1 + len(CHECKSUM)) + packet[14:] + CHECKSUM
+
+
+def story(packets: list[bytes], pieces: Callable[[list[bytes]], list[list[bytes]]]) -> tuple[object, ...]:
+    """All that can be seen of a stream that comes in these pieces, the error that ended it too."""
+    stream, error = mysql(), ""
+    try:
+        for piece in pieces(packets):
+            stream.transactions.feed(piece, NOW_MS)
+    except (SourceError, UndecodableEvent) as caught:
+        error = str(caught)
+    told, read = stream.told, stream.transactions
+    return told.kinds, told.changes, told.transactions, told.commits, read.file, read.pos, error
+
+
+@pytest.mark.parametrize("checksums", [False, True])
+@settings(max_examples=400, deadline=None)
+@given(packets=_streams)
+def test_it_does_not_matter_in_which_pieces_the_packets_come(checksums: bool, packets: list[bytes]) -> None:
+    if checksums:
+        packets = [WITH_CHECKSUMS, *map(summed, packets)]
+    one_by_one = story(packets, lambda packets: [[packet] for packet in packets])
+    assert story(packets, lambda packets: [packets]) == one_by_one
+
+
+def test_a_transaction_of_one_row_event_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = mysql()
+    short = [statement("BEGIN"), table_map(), insert(row(1, "a")), XID]
+    feed(stream, mysql_gtid(1, 1), *short)  # what is new to it goes the long way
+    monkeypatch.setattr(stream.transactions, "_takes", {})
+    assert feed(stream, mysql_gtid(2, 2000), *short) == ["rows", "committed"]
+    assert stream.told.commits[-1] == (f"{UUID}:2", FILE, 500, 2)
