@@ -22,8 +22,7 @@ from ingest.transactions import Followed
 from ingest.writer import Producer, Writer
 from pixtail.bus.leadership import Leadership, listen_group
 from pixtail.bus.producer import TransactionalProducer
-from pixtail.bus.requests import Requests
-from pixtail.bus.state import StateStore
+from pixtail.bus.requests import StateTopic
 from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.backoff import Backoff, Stopping
 from pixtail.core.errors import DatabaseUnreachable, Fenced, PositionLost, ServerUnreachable, SettingError
@@ -68,10 +67,11 @@ class Listener:
         self._clock_ms = clock_ms
         self._topics = Topics(settings.kafka.prefix, settings.source)
         self._leadership = Leadership(settings.kafka, self._topics)
-        self._requests = Requests(settings.kafka, self._topics)
+        self._state_topic = StateTopic(settings.kafka, self._topics)
         self._request: Request | None = None  # the newest
         self._outage = Backoff("MySQL or Kafka")
         self._up = False
+        self._checked = False
 
     def ready(self) -> bool:
         """True while it reads, or stands by."""
@@ -94,17 +94,18 @@ class Listener:
 
     def _lead(self, stop: Stop) -> None:
         """One life of a producer. The database is looked at first: a listener that could not work must not fence one that does."""
-        self._require()
+        self.check()
+        self._checked = False  # so that the next life looks again
         ensure_topics(self._settings.kafka, self._topics)
-        if not self._leadership.acquire(stop):
-            return
         with (
+            closing(self._state_topic),
             closing(self._make_producer(self._settings.kafka, listen_group(self._topics))) as producer,
-            closing(self._requests),
         ):
+            self._state_topic.open()
+            if not self._leadership.acquire(stop):
+                return
             producer.open()
-            self._requests.open()
-            saved = StateStore(self._settings.kafka, self._topics).read(self._topics.source)
+            saved = self._state_topic.saved()
             writer = Writer(producer, self._topics, from_json(saved) if saved else None, self._metrics)
             self._work(writer, stop)
 
@@ -125,8 +126,14 @@ class Listener:
             finally:
                 self._set_up(False)
 
+    def check(self) -> None:
+        """Raises what must be mended before this can work: the first thing that `run` does, unless it has been done already."""
+        if not self._checked:
+            self._require()
+            self._checked = True
+
     def _require(self) -> None:
-        """Raises what must be mended before this can work. A table that may go may be away: then it is waited for in the stream."""
+        """A table that may go may be away: then it is waited for in the stream."""
         if self._settings.table.on_drop == "stop" or self._table_exists():
             require(self._settings)
         else:
@@ -188,7 +195,7 @@ class Listener:
 
     def _next_request(self) -> Request | None:
         """What a command has asked for last, acted on or not."""
-        body = self._requests.newest()
+        body = self._state_topic.request()
         if body is not None:
             self._request = from_request(body)
             if self._request is None:

@@ -27,12 +27,11 @@ OnLostPosition: TypeAlias = Literal["stop", "snapshot"]
 def listen(settings: Settings, with_parent: bool, on_lost_position: OnLostPosition) -> None:
     """The listener and its health page, until a signal. What is wrong or away at the start ends it; later outages are lived through."""
     with needs("listen"):
-        from ingest import preflight
         from ingest.listener import Listener
     stop, metrics = _stop(with_parent), Metrics()
-    preflight.require(settings)
-    describe_broker(settings.kafka)
     listener = Listener(settings, metrics, on_lost_position=on_lost_position)
+    listener.check()
+    describe_broker(settings.kafka)
     run_services([listener, _health(settings, metrics, [listener])], stop)
 
 

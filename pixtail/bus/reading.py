@@ -58,9 +58,7 @@ class TopicReader:
             if batch:
                 deadline = time.monotonic() + REQUEST_TIMEOUT_S
             elif time.monotonic() > deadline:
-                raise BusUnreachable(
-                    f"Kafka at {self._kafka.bootstrap} stopped sending {self._topic}", "Look at the broker's log"
-                )
+                raise stopped_sending(self._kafka, self._topic)
         return records
 
     def _client(self) -> Any:
@@ -72,6 +70,10 @@ class TopicReader:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
+
+
+def stopped_sending(kafka: Kafka, topic: str) -> BusUnreachable:
+    return BusUnreachable(f"Kafka at {kafka.bootstrap} stopped sending {topic}", "Look at the broker's log")
 
 
 @contextmanager

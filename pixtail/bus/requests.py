@@ -1,4 +1,5 @@
-"""What commands ask of the listener, through the state topic: one record per source beside its state, the newest counts."""
+"""The state topic as a mailbox: what commands ask of the listener stands there as one record per source, beside its state. The newest
+counts."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from pixtail.bus.client import REQUEST_TIMEOUT_S, client_options, discard, reach, translated
-from pixtail.bus.reading import TopicReader
+from pixtail.bus.reading import TopicReader, stopped_sending
 from pixtail.bus.state import parsed, state_of
 from pixtail.bus.topics import Topics
 from pixtail.core.changes import key_bytes
@@ -30,19 +31,24 @@ def _key(topics: Topics) -> bytes:
     return key_bytes({"request": topics.source})
 
 
-class Requests:
-    """The listener's side: reads them. For one thread."""
+class StateTopic:
+    """The listener's side: its own last state, and what is asked of it. For one thread."""
 
     def __init__(self, kafka: Kafka, topics: Topics) -> None:
         self._kafka = kafka
         self._topics = topics
+        self._place = TopicPartition(topics.state, 0)
         self._consumer: KafkaConsumer | None = None
-        self._found: dict[str, Any] | None = None
+        self._newest: dict[bytes, bytes | None] = {}  # by key
 
     def open(self) -> None:
-        """Reads what stands there. Raises `BusUnreachable`, `SettingError`."""
+        """Connects. Does not wait for the topic: kafka-python takes a tenth of a second to look it up, in a thread of its own.
+
+        Raises `BusUnreachable`, `SettingError`.
+        """
+        if self._consumer is not None:
+            return
         reach(self._kafka)
-        place = TopicPartition(self._topics.state, 0)
         with translated(self._kafka):
             self._consumer = KafkaConsumer(
                 **client_options(self._kafka),
@@ -52,43 +58,48 @@ class Requests:
                 max_poll_records=POLL_RECORDS,
                 max_partition_fetch_bytes=POLL_BYTES,
             )
-            self._consumer.assign([place])
-            self._consumer.seek_to_beginning(place)
-            self._catch_up(place)
+            self._consumer.assign([self._place])
+            self._consumer.seek_to_beginning(self._place)
 
-    def _catch_up(self, place: TopicPartition) -> None:
-        consumer = self._open()
-        (end,) = consumer.end_offsets([place]).values()
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
-        while consumer.position(place) < end:
-            if self._poll(timeout_ms=100):
-                deadline = time.monotonic() + REQUEST_TIMEOUT_S
-            elif time.monotonic() > deadline:
-                raise BusUnreachable(
-                    f"Kafka at {self._kafka.bootstrap} stopped sending {place.topic}", "Look at the broker's log"
-                )
+    def saved(self) -> dict[str, Any] | None:
+        """The last committed state, or None for a source that never started. Call it after fencing, never before.
 
-    def newest(self) -> dict[str, Any] | None:
+        Raises `BusUnreachable`; `SettingError` if the record is not ours.
+        """
+        with translated(self._kafka):
+            self._catch_up()
+        return state_of(self._newest.get(key_bytes({"source": self._topics.source})), self._topics)
+
+    def request(self) -> dict[str, Any] | None:
         """The newest one that has come since the last call, whoever wrote it; None without any. Does not wait. Raises `BusUnreachable`."""
         with translated(self._kafka):
             self._poll(timeout_ms=0)
-        found, self._found = self._found, None
-        return found
+        return parsed(self._newest.pop(_key(self._topics), None))
+
+    def _catch_up(self) -> None:
+        consumer = self._open()
+        (end,) = consumer.end_offsets([self._place]).values()
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while consumer.position(self._place) < end:
+            if self._poll(timeout_ms=100):
+                deadline = time.monotonic() + REQUEST_TIMEOUT_S
+            elif time.monotonic() > deadline:
+                raise stopped_sending(self._kafka, self._topics.state)
 
     def _poll(self, timeout_ms: int) -> bool:
         batches = self._open().poll(timeout_ms=timeout_ms)
-        wanted = _key(self._topics)
-        for record in (record for batch in batches.values() for record in batch if record.key == wanted):
-            self._found = parsed(record.value)
+        for batch in batches.values():
+            self._newest.update((record.key, record.value) for record in batch)
         return bool(batches)
 
     def _open(self) -> KafkaConsumer:
         if self._consumer is None:
-            raise BusUnreachable("the requests are not open")
+            raise BusUnreachable("the state topic is not open")
         return self._consumer
 
     def close(self) -> None:
         consumer, self._consumer = self._consumer, None
+        self._newest.clear()
         if consumer is not None:
             consumer.close()
 
