@@ -186,7 +186,7 @@ class BinlogStream:
     def _connect(self, **arguments: Any) -> Connection:
         """For the library: it makes two connections, the stream's and one that asks for `db` information_schema."""
         database = arguments.pop("db", None)
-        connection: Connection = pymysql.connect(**arguments | {"database": database})
+        connection = mysql.open_connection(**arguments | {"database": database})
         if database is None:
             self._connection = connection
         return connection

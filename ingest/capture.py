@@ -132,10 +132,10 @@ class Capture:
         transactions.feed(packets, now_ms)
         if snapshot is not None and reading and batch.whole:
             self._interleave(snapshot, Place(transactions.file, transactions.pos))
-        if batch.whole and self._is_due(waiting=bool(packets)):
+        if batch.whole and self._is_due(waiting=bool(packets)) and (reading or not self._writer.busy):
             self._write()
         elif not packets:
-            self._writer.finish()
+            self._writer.finish()  # and look again: what has come meanwhile goes into the next batch, unless it is a chunk
         self._metrics.listener_lag.set(max(now_ms - batch.commit_ms, 0) / 1000 if packets and batch.commit_ms else 0)
 
     def _look_for_requests(self) -> None:

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import pymysql
@@ -90,7 +91,7 @@ def connect(address: MysqlAddress, **options: Any) -> Connection:
     arguments = {**connection_arguments(address), **options}
     try:
         with translated(address):
-            connection: Connection = pymysql.connect(**arguments)
+            connection = open_connection(**arguments)
     except RuntimeError as error:  # PyMySQL lacks a package that the account's authentication needs; it names it
         raise SettingError(
             f"MySQL at {address.host}:{address.port}: {error}", "pip install 'pixtail[listen]'"
@@ -101,6 +102,28 @@ def connect(address: MysqlAddress, **options: Any) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def open_connection(**arguments: Any) -> Connection:
+    """What `pymysql.connect` does, a little sooner. Raises PyMySQL's errors."""
+    return _Quick(**arguments)
+
+
+class _Quick(pymysql.connections.Connection):
+    """Loads no CAs where nobody asks for any: that takes 25 ms, of every connection."""
+
+    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
+        context: ssl.SSLContext = super()._create_ssl_ctx(sslp) if sslp else _unverified()  # type: ignore[misc]
+        return context
+
+
+@cache
+def _unverified() -> ssl.SSLContext:
+    """TLS that keeps listeners away, and does not know whom it talks to: as `mysql` by default."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def connection_arguments(address: MysqlAddress) -> dict[str, Any]:

@@ -50,8 +50,8 @@ _UNASKED = {
 
 
 class Sender(Protocol):
-    """One transaction: `begin`, `send` for each partition, then `advance` now and then, or `commit`. For one thread; of no use any more
-    after an error.
+    """One transaction: `begin`, `send` for each partition, then `advance` again and again, or `commit`. For one thread; of no use any
+    more after an error.
 
     `limit` is the topic's max.message.bytes, deadlines are those of `time.monotonic`. Raises `BusUnreachable` when one has passed,
     `SettingError` for a record above the limit, and kafka-python's errors.
@@ -63,7 +63,7 @@ class Sender(Protocol):
         """Hands the records over; waits while `MAX_IN_FLIGHT_BYTES` are under way."""
 
     def advance(self) -> bool:
-        """Asks for the commit as soon as that can be done, without waiting. True: it is done."""
+        """Does what can be done without waiting: sends, then asks for the commit. True: all is committed."""
 
     def commit(self, deadline: float) -> None:
         """Returns when all is committed. Never asks for it before every record is acknowledged.
@@ -84,6 +84,7 @@ class WholeBatches:
         self._sender._can_split = lambda batch, error: False
         self._under_way: deque[ProducerBatch] = deque()
         self._bytes_under_way = 0
+        self._waiting = False  # for the sender to be told
         self._commit: TransactionalRequestResult | None = None  # once it is asked for
 
     def begin(self) -> None:
@@ -97,9 +98,9 @@ class WholeBatches:
             self._hand_over(ProducerBatch(place, batch))
             if self._bytes_under_way > MAX_IN_FLIGHT_BYTES:
                 self._finish(MAX_IN_FLIGHT_BYTES // 2, deadline)
-        self._sender.wakeup()
 
     def advance(self) -> bool:
+        self._set_off()
         while self._under_way and self._under_way[0].produce_future.is_done:
             self._take_answer()
         if self._under_way:
@@ -128,15 +129,22 @@ class WholeBatches:
         finally:
             self._accumulator._appends_in_progress.decrement()
         self._under_way.append(batch)
+        self._waiting = True
         self._bytes_under_way += batch.records.size_in_bytes()
 
     def _finish(self, remaining_bytes: int, deadline: float) -> None:
         """Waits for the oldest batches until no more than `remaining_bytes` are under way."""
-        self._sender.wakeup()  # not before: all partitions are then added to the transaction in one request, and sent in another
+        self._set_off()
         while self._bytes_under_way > remaining_bytes:
             if not self._under_way[0].produce_future.wait(_left_s(deadline)):
                 raise too_slow(self._kafka)
             self._take_answer()
+
+    def _set_off(self) -> None:
+        """Not before all partitions are there: they are then added to the transaction in one request, and sent in another."""
+        if self._waiting:
+            self._waiting = False
+            self._sender.wakeup()
 
     def _take_answer(self) -> None:
         """Of the oldest batch, which has one."""
