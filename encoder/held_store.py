@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pixtail.core.backoff import Backoff
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
-from pixtail.core.points import PointId, Sync, Write
+from pixtail.core.points import PointId, Version, Write
 from pixtail.core.ports import Applied, VectorStore
 
 
@@ -24,8 +24,8 @@ class HeldStore:
         """Raises `DimensionMismatch`."""
         self._backoff.call(lambda: self._store.prepare(dimension, fingerprint), self._stop)
 
-    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
-        return self._backoff.call(lambda: self._store.syncs(ids), self._stop) if ids else {}
+    def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
+        return self._backoff.call(lambda: self._store.versions(ids), self._stop) if ids else {}
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         if not writes:

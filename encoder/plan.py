@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pixtail.core.changes import Change, Entry, Malformed, Op, key_bytes
-from pixtail.core.points import Payload, Sync
+from pixtail.core.points import Gone, Payload, Sync, Version
 
 
 class Received(Protocol):
@@ -96,7 +96,7 @@ class Nothing:
 Decision: TypeAlias = Encode | PayloadOnly | Remove | Nothing
 
 
-def decide(seq: int, wanted: Wanted | None, stored: Sync | None, model: str) -> Decision:
+def decide(seq: int, wanted: Wanted | None, stored: Version, model: str) -> Decision:
     """What makes the index show version `seq` of a row.
 
     `wanted` None: there is to be no point. `stored` None: there is none, or one that another program wrote. `model` is a fingerprint.
@@ -105,7 +105,7 @@ def decide(seq: int, wanted: Wanted | None, stored: Sync | None, model: str) -> 
         return Nothing("stale")
     if wanted is None:
         return Remove()
-    if stored is None:
+    if stored is None or isinstance(stored, Gone):
         return Encode(wanted, None)
     if stored.seq == seq:
         return Nothing("unchanged")

@@ -14,7 +14,7 @@ from encoder.plan import Decision, Encode, Nothing, PayloadOnly, Remove, decide
 from encoder.rows import Results, Row
 from pixtail.core.errors import PictureError
 from pixtail.core.metrics import Metrics
-from pixtail.core.points import Delete, PictureFacts, PointId, SetPayload, Sync, Upsert, now_text
+from pixtail.core.points import Delete, PictureFacts, PointId, SetPayload, Sync, Upsert, Version, now_text
 from pixtail.core.ports import Embedder, Picture
 from pixtail.core.settings import Model, Table
 
@@ -67,7 +67,7 @@ class Stages:
                 self._encode(batch, results)
 
     def _plan(self, rows: Sequence[Row], results: Results) -> list[Planned]:
-        stored = self._store.syncs([row.id for row in rows])
+        stored = self._store.versions([row.id for row in rows])
         plans: list[Planned] = []
         for row in rows:
             try:
@@ -76,7 +76,7 @@ class Stages:
                 results.fail(row, error)
         return plans
 
-    def _decide(self, row: Row, stored: Mapping[PointId, Sync | None]) -> Decision:
+    def _decide(self, row: Row, stored: Mapping[PointId, Version]) -> Decision:
         return decide(row.seq, wanted(row.entry, self._table), stored.get(row.id), self._embedder.fingerprint)
 
     def _arrived(self, loading: Loading, results: Results) -> list[Loaded]:
@@ -113,16 +113,22 @@ class Stages:
             results.finish(row, "stale" if row.id in stale else "deleted")
 
     def _set_payloads(self, updates: Sequence[tuple[Row, PayloadOnly]], loading: Loading, results: Results) -> None:
-        """A point that vanished since it was looked up takes no columns, and the store keeps silent about it: it is encoded after all."""
+        """A point that vanished since it was looked up, or is of another version, takes no columns, and the store keeps silent about it: it
+        is encoded after all."""
         writes = [
-            SetPayload(row.id, plan.wanted.payload, self._sync(row, plan.wanted.ref, plan.stored.facts))
+            SetPayload(
+                row.id, plan.wanted.payload, self._sync(row, plan.wanted.ref, plan.stored.facts), plan.stored.seq
+            )
             for row, plan in updates
         ]
         stale = self._store.apply(writes).stale
-        there = self._store.syncs([row.id for row, _ in updates])
+        now = self._store.versions([row.id for row, _ in updates])
         for row, plan in updates:
-            if row.id in there or row.id in stale:
-                results.finish(row, "stale" if row.id in stale else "payload_only")
+            found = now.get(row.id)
+            if row.id in stale or (found is not None and found.seq > row.seq):
+                results.finish(row, "stale")
+            elif isinstance(found, Sync) and found.seq == row.seq:
+                results.finish(row, "payload_only")
             else:
                 loading[self._loader.submit(row, Encode(plan.wanted, None))] = row
 

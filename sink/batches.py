@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
-from pixtail.core.points import Delete, PointId, SetPayload, Sync, Truncate, Upsert, Write
+from pixtail.core.points import Delete, Gone, PointId, SetPayload, Sync, Truncate, Upsert, Version, Write
 
 PointWrite: TypeAlias = Upsert | SetPayload | Delete
-Stored: TypeAlias = Mapping[PointId, Sync | None]
-"""The bookkeeping of the points that exist; None for one without."""
+Stored: TypeAlias = Mapping[PointId, Version]
 Conditional = TypeVar("Conditional", Upsert, Delete)
 
 MAX_GROUP = 256
@@ -35,22 +34,39 @@ def groups(writes: Iterable[Write], limit: int = MAX_GROUP) -> Iterator[Truncate
 
 
 def refused(write: PointWrite, stored: Stored) -> bool:
-    """Whether what is stored is newer. A point without bookkeeping is older than everything; a delete also takes its own version."""
-    sync = stored.get(write.id)
-    if sync is None:
+    """Whether what is stored is newer. A point without bookkeeping is older than everything.
+
+    A delete also takes its own version, and a tombstone lets its own version pass: that is the picture that failed once.
+    """
+    found = stored.get(write.id)
+    if found is None:
         return False
-    return sync.seq > write.seq if isinstance(write, Delete) else sync.seq >= write.seq
+    return found.seq > write.seq if isinstance(write, Delete) or isinstance(found, Gone) else found.seq >= write.seq
+
+
+def versions(
+    ids: Iterable[PointId], points: Mapping[PointId, Sync | None], gone: Mapping[PointId, int], floor: int
+) -> dict[PointId, Version]:
+    """What counts of the points that are there and of the tombstones: the newer one. `floor`: the seq of the last TRUNCATE, or 0."""
+    found: dict[PointId, Version] = {}
+    for point_id in ids:
+        sync, tombstone = points.get(point_id), max(gone.get(point_id, 0), floor)
+        if tombstone and (sync is None or sync.seq < tombstone):
+            found[point_id] = Gone(tombstone)
+        elif point_id in points:
+            found[point_id] = sync
+    return found
 
 
 def undone(write: PointWrite, stored: Stored) -> bool:
     """Whether, after the write, there still is an older version: somebody wrote it between our look and our write."""
-    return stored.get(write.id) is not None and not refused(write, stored)
+    return isinstance(stored.get(write.id), Sync) and not isinstance(write, SetPayload) and not refused(write, stored)
 
 
 def overtaken(write: PointWrite, stored: Stored) -> bool:
     """Whether, after the write, there is a newer version."""
-    sync = stored.get(write.id)
-    return sync is not None and sync.seq > write.seq
+    found = stored.get(write.id)
+    return found is not None and found.seq > write.seq
 
 
 def by_floor(writes: Sequence[Conditional], stored: Stored) -> tuple[list[Conditional], list[Conditional], int]:
@@ -65,7 +81,8 @@ def by_floor(writes: Sequence[Conditional], stored: Stored) -> tuple[list[Condit
 
 
 def _reaches(floor: int, write: Upsert | Delete, stored: Stored) -> bool:
-    sync = stored.get(write.id)
-    if sync is None:
+    """Where there is no point, no condition is asked."""
+    found = stored.get(write.id)
+    if not isinstance(found, Sync):
         return False
-    return sync.seq > floor if isinstance(write, Delete) else sync.seq >= floor
+    return found.seq > floor if isinstance(write, Delete) else found.seq >= floor

@@ -19,11 +19,12 @@ import structlog
 from qdrant_edge import CountRequest, EdgeShard, Query, SearchRequest
 
 from pixtail.core.errors import PixtailError, StoreUnreachable
-from pixtail.core.points import SYNC, Hit, PointId, StoredPoint, Sync, Truncate, Write
+from pixtail.core.points import SYNC, Delete, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
 from pixtail.core.ports import Applied
-from sink.batches import PointWrite, groups, refused
+from sink.batches import PointWrite, groups, refused, versions
 from sink.collection import collection_name, missing, require_dimension
 from sink.edge_files import OpenerLock, Pointer, appearing, readable_errors, require_space, sync_folder
+from sink.edge_ledger import Ledger
 from sink.edge_requests import id_of, operations, search_filter, shard_config, truncation
 from sink.points import check_vectors, conditions, stored_point
 
@@ -51,6 +52,7 @@ class EdgeStore:
         self._min_free_bytes = min_free_bytes
         self._lock = OpenerLock(path / f"{alias}.lock", api_address)
         self._pointer = Pointer(path, alias)
+        self._ledger = Ledger(path / f"{alias}.tombstones")
         self._opening = threading.RLock()
         self._writing = threading.Lock()
         self._collection: _Collection | None = None
@@ -83,9 +85,9 @@ class EdgeStore:
         collection = self._open()
         return None if collection is None else collection.dimension
 
-    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
+    def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
         collection = self._open()
-        return {} if collection is None else self._syncs(collection, ids)
+        return {} if collection is None else self._versions(ids, self._syncs(collection, ids))
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         collection = self._require()
@@ -95,6 +97,11 @@ class EdgeStore:
             refusals = [self._apply(collection, group) for group in groups(writes)]
             self._make_durable(collection, len(writes))
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
+
+    def forget(self, below: int) -> None:
+        self._require()
+        with self._writing, self._translated("write to"):
+            self._ledger.forget(below)
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         collection = self._open()
@@ -138,6 +145,7 @@ class EdgeStore:
             if self._collection is not None:
                 with self._translated("close"):
                     self._collection.shard.close()
+                    self._ledger.close()
                 self._collection = None
             self._lock.release()
 
@@ -146,6 +154,8 @@ class EdgeStore:
         with self._opening:
             if self._collection is None and (folder := self._pointer.read()) is not None:
                 self._lock.acquire()
+                with self._translated("open"):
+                    self._ledger.open()
                 self._collection = self._load(folder)
                 log.info("embedded store opened", folder=str(folder), dimension=self._collection.dimension)
             return self._collection
@@ -173,6 +183,10 @@ class EdgeStore:
     def _syncs(self, collection: _Collection, ids: Collection[PointId]) -> dict[PointId, Sync | None]:
         return {point.id: point.sync for point in self._read(collection, ids, [SYNC])}
 
+    def _versions(self, ids: Collection[PointId], points: Mapping[PointId, Sync | None]) -> dict[PointId, Version]:
+        with self._translated("read"):
+            return versions(ids, points, *self._ledger.find(ids))
+
     def _read(
         self, collection: _Collection, ids: Collection[PointId], columns: bool | list[str], with_vectors: bool = False
     ) -> Iterator[StoredPoint]:
@@ -182,13 +196,20 @@ class EdgeStore:
 
     def _apply(self, collection: _Collection, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
         """Does the writes that are not refused; returns the ids of those that are. What is stored cannot change meanwhile: there is
-        one opener, and it holds `_writing`."""
+        one opener, and it holds `_writing`. After a crash between a tombstone and its delete the delete comes again."""
         if isinstance(group, Truncate):
+            with self._translated("write to"):
+                self._ledger.put_floor(group.seq)
             self._update(collection, [truncation(group.seq)])
             return frozenset()
-        stored = self._syncs(collection, [write.id for write in group])
+        ids = [write.id for write in group]
+        present = self._syncs(collection, ids)
+        stored = self._versions(ids, present)
         accepted = [write for write in group if not refused(write, stored)]
-        self._update(collection, operations(accepted, stored.keys()))
+        if deletes := [write for write in accepted if isinstance(write, Delete)]:
+            with self._translated("write to"):
+                self._ledger.put(deletes)
+        self._update(collection, operations(accepted, present))
         return frozenset(write.id for write in group) - {write.id for write in accepted}
 
     def _update(self, collection: _Collection, operations: Iterable[Any]) -> None:

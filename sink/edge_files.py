@@ -3,6 +3,7 @@
 <path>/<alias>.lock                  held by the opener (flock); says {"pid", "api"}
 <path>/<alias>.alias                 the name of the collection behind the alias
 <path>/<alias>__<fingerprint>/       the collection: one shard of qdrant-edge
+<path>/<alias>.tombstones            which version deleted a row, for all collections of the alias (SQLite)
 """
 
 from __future__ import annotations

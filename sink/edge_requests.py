@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ from qdrant_edge import (
     UpdateOperation,
 )
 
-from pixtail.core.points import Delete, PointId, SetPayload, Upsert
+from pixtail.core.points import Delete, PointId, SetPayload, Sync, Upsert
 from sink.batches import PointWrite
 from sink.points import SEQ_PATH, Condition, Equals, EqualsNumber, path_of, payload_of
 
@@ -34,14 +34,14 @@ def shard_config(dimension: int) -> EdgeConfig:
     return EdgeConfig(vectors=EdgeVectorParams(dimension, Distance.Cosine), optimizers=OPTIMIZERS)
 
 
-def operations(writes: Sequence[PointWrite], present: Collection[PointId]) -> Iterator[Any]:
-    """The writes of one group (no id twice), unconditionally; `present` are the ids of the points that exist."""
+def operations(writes: Sequence[PointWrite], present: Mapping[PointId, Sync | None]) -> Iterator[Any]:
+    """The writes of one group (no id twice), none of which is refused; `present` are the points that exist."""
     upserts = [Point(w.id, w.vector.tolist(), payload_of(w)) for w in writes if isinstance(w, Upsert)]
     deletes: list[Any] = [w.id for w in writes if isinstance(w, Delete) and w.id in present]
     if upserts:
         yield UpdateOperation.upsert_points(upserts)
     for write in writes:
-        if isinstance(write, SetPayload) and write.id in present:
+        if isinstance(write, SetPayload) and (sync := present.get(write.id)) and sync.seq == write.over:
             yield UpdateOperation.set_payload([write.id], payload_of(write))
     if deletes:
         yield UpdateOperation.delete_points(deletes)

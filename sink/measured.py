@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixtail.core.errors import PixtailError
 from pixtail.core.metrics import Metrics
-from pixtail.core.points import Hit, PointId, StoredPoint, Sync, Write
+from pixtail.core.points import Hit, PointId, StoredPoint, Version, Write
 from pixtail.core.ports import Applied, VectorStore
 
 if TYPE_CHECKING:
@@ -36,13 +36,17 @@ class MeasuredStore:
         with self._counted():
             return self._store.dimension()
 
-    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
-        with self._timed("syncs"):
-            return self._store.syncs(ids)
+    def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
+        with self._timed("versions"):
+            return self._store.versions(ids)
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         with self._timed("apply"):
             return self._store.apply(writes)
+
+    def forget(self, below: int) -> None:
+        with self._timed("forget"):
+            self._store.forget(below)
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         with self._timed("get"):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 import numpy as np
 
 from pixtail.core.errors import PixtailError
-from pixtail.core.points import Delete, Hit, PointId, SetPayload, StoredPoint, Sync, Truncate, Upsert, Write
+from pixtail.core.points import Delete, Hit, PointId, SetPayload, StoredPoint, Sync, Truncate, Upsert, Version, Write
 from pixtail.core.ports import Applied
-from sink.batches import refused
+from sink.batches import refused, versions
 from sink.collection import missing, require_dimension
 from sink.points import check_vectors, conditions, matches, payload_of, stored_point
 
@@ -47,6 +47,8 @@ class MemoryStore:
         self._alias = alias
         self._dimension: int | None = None
         self._points: dict[PointId, _Point] = {}
+        self._gone: dict[PointId, int] = {}
+        self._floor = 0
         self._lock = threading.Lock()
 
     def prepare(self, dimension: int, fingerprint: str) -> None:
@@ -63,10 +65,10 @@ class MemoryStore:
         self._may_fail("dimension")
         return self._dimension
 
-    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
-        self._may_fail("syncs")
+    def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
+        self._may_fail("versions")
         with self._lock:
-            return {point_id: self._points[point_id].sync for point_id in ids if point_id in self._points}
+            return self._versions(ids)
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         self._may_fail("apply")
@@ -76,6 +78,12 @@ class MemoryStore:
             check_vectors(writes, self._dimension, self._alias, PLACE)
             refusals = [self._apply(write) for write in writes]
         return Applied(refusals.count(frozenset()), frozenset().union(*refusals))
+
+    def forget(self, below: int) -> None:
+        self._may_fail("forget")
+        with self._lock:
+            self._gone = {point_id: seq for point_id, seq in self._gone.items() if seq >= below}
+            self._floor = self._floor if self._floor >= below else 0
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         self._may_fail("get")
@@ -123,29 +131,34 @@ class MemoryStore:
         if isinstance(write, Truncate):
             self._truncate(write.seq)
             return frozenset()
-        point = self._points.get(write.id)
-        if point is not None and refused(write, {write.id: point.sync}):
+        if refused(write, self._versions([write.id])):
             return frozenset({write.id})
         match write:
             case Upsert():
                 self._points[write.id] = _Point(payload_of(write), _unit(write.vector))
             case SetPayload():
-                self._merge(point, payload_of(write))
+                self._merge(write)
             case Delete():
+                self._gone[write.id] = max(write.seq, self._gone.get(write.id, 0))
                 self._points.pop(write.id, None)
             case _:
                 assert_never(write)
         return frozenset()
 
+    def _versions(self, ids: Collection[PointId]) -> dict[PointId, Version]:
+        points = {point_id: self._points[point_id].sync for point_id in ids if point_id in self._points}
+        return versions(ids, points, self._gone, self._floor)
+
     def _truncate(self, seq: int) -> None:
+        self._floor = max(seq, self._floor)
         gone = [i for i, point in self._points.items() if point.sync is not None and point.sync.seq < seq]
         for point_id in gone:
             del self._points[point_id]
 
-    @staticmethod
-    def _merge(point: _Point | None, columns: dict[str, Any]) -> None:
-        if point is not None:
-            merged = point.payload | columns
+    def _merge(self, write: SetPayload) -> None:
+        point = self._points.get(write.id)
+        if point is not None and point.sync is not None and point.sync.seq == write.over:
+            merged = point.payload | payload_of(write)
             point.payload = {name: value for name, value in merged.items() if value is not None}
 
     def _stored(self, point_id: PointId, with_vectors: bool = False) -> StoredPoint:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from qdrant_client import QdrantClient, models
 
 from pixtail.core.errors import SettingError
-from pixtail.core.points import SYNC, Hit, PointId, StoredPoint, Sync, Truncate, Write
+from pixtail.core.points import SYNC, Delete, Gone, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
 from pixtail.core.ports import Applied
-from sink.batches import PointWrite, groups, overtaken, refused, undone
+from sink.batches import PointWrite, groups, overtaken, refused, undone, versions
 from sink.collection import collection_name, missing, require_dimension
 from sink.points import SEQ_PATH, check_vectors, conditions, stored_point
 from sink.qdrant_connection import Connection, Refused
 from sink.qdrant_errors import Kind
+from sink.qdrant_ledger import Ledger
 from sink.qdrant_requests import Operation, operation, operations, search_filter, truncation
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class QdrantStore:
     def __init__(self, connection: Connection, alias: str) -> None:
         self._connection = connection
         self._alias = alias
+        self._ledger = Ledger(connection, alias)
         self._known_dimension: int | None = None
 
     @property
@@ -45,6 +48,7 @@ class QdrantStore:
         return self._connection.place
 
     def prepare(self, dimension: int, fingerprint: str) -> None:
+        self._ledger.prepare()
         info = self._describe(self._alias)
         if info is None:
             info = self._create(collection_name(self._alias, fingerprint), dimension)
@@ -65,13 +69,16 @@ class QdrantStore:
         info = self._describe(self._alias)
         return None if info is None else self._vectors(info).size
 
-    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
-        return {_id(record): Sync.from_payload(record.payload) for record in self._retrieve(ids, [SYNC])}
+    def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
+        return self._look(ids).versions if ids else {}
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         check_vectors(writes, self._require_dimension(), self._alias, self._place)
         refusals = [self._apply(group) for group in groups(writes)]
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
+
+    def forget(self, below: int) -> None:
+        self._ledger.forget(below)
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         found = {_id(record): record for record in self._retrieve(ids, True, with_vectors)}
@@ -118,28 +125,39 @@ class QdrantStore:
     def _apply(self, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
         """Does one group of writes; returns the ids of those that were refused or have been overtaken since."""
         if isinstance(group, Truncate):
+            self._ledger.put_floor(group.seq)
             self._send([truncation(group.seq)])
             return frozenset()
-        stored = self._syncs_of(group)
-        stale = {write.id for write in group if refused(write, stored)}
+        found = self._look([write.id for write in group])
+        stale = {write.id for write in group if refused(write, found.versions)}
         accepted = [write for write in group if write.id not in stale]
         if not accepted:
             return frozenset(stale)
-        self._send(operations(accepted, stored))
+        self._ledger.put([write for write in accepted if isinstance(write, Delete)], found.tombstones)
+        self._send(operations(accepted, found.versions))
         return frozenset(stale | self._confirm(accepted))
 
     def _confirm(self, writes: Sequence[PointWrite]) -> set[PointId]:
         """Looks what became of the writes. Where another worker's older version slipped in after our look, and the shared condition hence
         left it, the write is done again under its own condition, which nothing older can fail."""
-        stored = self._syncs_of(writes)
+        ids = [write.id for write in writes]
+        stored = self._look(ids).versions
         again = [write for write in writes if undone(write, stored)]
         if again:
             self._send([operation(write) for write in again])
-            stored = self._syncs_of(writes)
+            stored = self._look(ids).versions
         return {write.id for write in writes if overtaken(write, stored)}
 
-    def _syncs_of(self, writes: Sequence[PointWrite]) -> Mapping[PointId, Sync | None]:
-        return self.syncs([write.id for write in writes])
+    def _look(self, ids: Collection[PointId]) -> _Found:
+        """What is known of the rows. A point that a newer tombstone outdates is removed: it was written by somebody who was late, and
+        did not live to see the tombstone himself."""
+        points = {_id(record): Sync.from_payload(record.payload) for record in self._retrieve(ids, [SYNC])}
+        tombstones, floor = self._ledger.find(ids)
+        known = versions(ids, points, tombstones, floor)
+        late = [Delete(i, v.seq - 1) for i, v in known.items() if isinstance(v, Gone) and points.get(i) is not None]
+        if late:
+            self._send([operation(delete) for delete in late])
+        return _Found(known, tombstones)
 
     def _send(self, todo: Sequence[Operation]) -> None:
         self._connection.call("write to", lambda client: client.batch_update_points(self._alias, todo, wait=True))
@@ -218,6 +236,14 @@ class QdrantStore:
             f"collection {self._alias} in {self._place} has named vectors or compares by another distance than cosine",
             "Set qdrant.collection to a new name",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What counts of each row, and the seqs of those tombstones that are a row's own."""
+
+    versions: Mapping[PointId, Version]
+    tombstones: Mapping[PointId, int]
 
 
 def _id(record: models.Record | models.ScoredPoint) -> PointId:

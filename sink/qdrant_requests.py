@@ -39,7 +39,8 @@ def operation(write: PointWrite) -> Operation:
         case Delete():
             return _delete([write], write.seq)
         case SetPayload():
-            selected = models.Filter(must=[_ids([write.id]), _older_than(write.seq)])
+            seen = models.FieldCondition(key=SEQ_PATH, range=models.Range(gte=write.over, lte=write.over))
+            selected = models.Filter(must=[_ids([write.id]), seen])
             return models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload_of(write), filter=selected))
 
 

@@ -109,7 +109,7 @@ class Metrics:
             self.stage.labels(stage)
         for kind in ("text", "image"):
             self.search.labels(kind)
-        for operation in ("syncs", "apply", "search", "get", "count"):
+        for operation in ("versions", "apply", "search", "get", "count"):
             self.store.labels(operation)
         for reason in Reason:
             self.dlq.labels(reason.value)

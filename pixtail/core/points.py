@@ -1,7 +1,7 @@
 """A point of the index: its id, its bookkeeping, and the writes that may be done to it.
 
-Every write carries the `seq` of the row version it stands for; a store does it only if the point's own seq is lower. That makes
-writes idempotent and their order irrelevant.
+Every write carries the `seq` of the row version it stands for; a store does it only if what it knows of the row is older. Deletes leave
+tombstones, so that this holds for late writers too. That makes writes idempotent and their order irrelevant.
 """
 
 from __future__ import annotations
@@ -79,6 +79,17 @@ class Sync:
         return Sync(body["seq"], body.get("ref", ""), body.get("model", ""), facts, body.get("at", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A tombstone: there is no point, because this version of the row (or of the table, by TRUNCATE) wants none."""
+
+    seq: int
+
+
+Version: TypeAlias = Sync | Gone | None
+"""What a store knows of a row; None: a point that another program wrote."""
+
+
 def now_text() -> str:
     """The time for `_sync.at`: ISO 8601, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -100,11 +111,13 @@ class Upsert:
 
 @dataclass(frozen=True, slots=True)
 class SetPayload:
-    """New columns and bookkeeping beside the vector that is there. Does nothing if the point is not there."""
+    """New columns and bookkeeping beside the vector that is there. `over`: the seq of the version that was seen to have the right vector;
+    does nothing if the point is not there, or is of another version by now."""
 
     id: PointId
     payload: Payload
     sync: Sync
+    over: int
 
     @property
     def seq(self) -> int:
@@ -113,7 +126,8 @@ class SetPayload:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The point gone, if its seq is at most this one (a delete also removes the version whose picture just failed)."""
+    """The point gone, if its seq is at most this one (a delete also removes the version whose picture just failed). What is older and
+    comes later stays away, an upsert of the very same version (the picture that is tried again) does not."""
 
     id: PointId
     seq: int
@@ -121,7 +135,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Every point that this program wrote with a smaller seq gone."""
+    """Every point that this program wrote with a smaller seq gone, and those that come later kept away."""
 
     seq: int
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pixtail.core.points import Hit, PictureFacts, PointId, StoredPoint, Sync, Write
+from pixtail.core.points import Hit, PictureFacts, PointId, StoredPoint, Version, Write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,15 +86,20 @@ class VectorStore(Protocol):
     def dimension(self) -> int | None:
         """The vector size of the collection that is there; None if there is none yet."""
 
-    def syncs(self, ids: Collection[PointId]) -> Mapping[PointId, Sync | None]:
-        """The bookkeeping of those points that exist; None for a point that another program wrote."""
+    def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
+        """What is known of each row, if anything is: the bookkeeping of its point, its tombstone, or None for a point that another
+        program wrote."""
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         """Does the writes in the given order, each only if it is newer than what is stored.
 
-        An `Upsert` or `SetPayload` is done if the stored seq is lower (or the point has no bookkeeping); a `Delete` if the stored seq is
-        at most its own; a `Truncate` removes what has a lower seq. The writes of one call may be done as few operations.
+        An `Upsert` is done if the stored seq is lower (or the point has no bookkeeping) and no tombstone has a higher one; a `SetPayload`
+        if the stored seq is the one that it names; a `Delete` if the stored seq is at most its own, and it leaves a tombstone whether
+        there was a point or not; a `Truncate` removes what has a lower seq. The writes of one call may be done as few operations.
         """
+
+    def forget(self, below: int) -> None:
+        """Drops the tombstones with a seq below this one: nobody who read older changes can still be writing."""
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         """The points that exist, in the order of `ids`."""

@@ -100,10 +100,10 @@ def test_every_acknowledged_write_survives_kill_9(path: Path) -> None:
         acknowledged += kill_after(writer(path, first=round_ * 100_000), batches)
     store = EdgeStore(path, "images")
     wanted = {point_id: seq for batch in acknowledged for point_id, seq in expected(batch).items()}
-    found = {point_id: s.seq for point_id, s in store.syncs(list(wanted)).items() if s is not None}
+    found = {point_id: s.seq for point_id, s in store.versions(list(wanted)).items() if s is not None}
     deleted = [batch * 10 + 2 for batch in acknowledged]
     assert found == wanted
-    assert store.syncs(deleted) == {}
+    assert store.versions(deleted) == {}
     assert store.apply([upsert(1, 1 << 50)]).written == 1, "and it takes new writes"
     store.close()
 
@@ -130,7 +130,7 @@ def test_every_acknowledged_write_survives_a_power_cut(
     store.close()
     after = EdgeStore(disk, "images")
     assert after.count() == 198
-    assert after.syncs([1, 3, 4, 199]) == {1: sync(1), 3: sync(6), 199: sync(5)}
+    assert after.versions([1, 3, 4, 199]) == {1: sync(1), 3: sync(6), 199: sync(5)}
     assert after.get([3])[0].payload == {"title": "名"}
     after.close()
 
@@ -151,7 +151,7 @@ def test_a_log_that_grows_long_is_flushed_and_nothing_is_lost(store: EdgeStore, 
     for number in range(WRITES_PER_FLUSH // batch + 2):
         store.apply([upsert(i, number + 1) for i in range(batch)])
     store.close()
-    assert {s and s.seq for s in reopened.syncs(range(batch)).values()} == {number + 1}
+    assert {s and s.seq for s in reopened.versions(range(batch)).values()} == {number + 1}
 
 
 def test_a_log_of_many_files_is_durable(store: EdgeStore, reopened: EdgeStore) -> None:

@@ -32,5 +32,9 @@ def upsert(point_id: PointId, seq: int, payload: Mapping[str, Any] | None = None
     )
 
 
-def set_payload(point_id: PointId, seq: int, payload: Mapping[str, Any] | None = None) -> SetPayload:
-    return SetPayload(point_id, {"title": f"p{seq}"} if payload is None else payload, sync(seq))
+def set_payload(
+    point_id: PointId, seq: int, payload: Mapping[str, Any] | None = None, over: int | None = None
+) -> SetPayload:
+    """Over the version before, unless it is said."""
+    columns = {"title": f"p{seq}"} if payload is None else payload
+    return SetPayload(point_id, columns, sync(seq), seq - 1 if over is None else over)

@@ -26,14 +26,14 @@ def test_every_operation_is_timed_under_its_name() -> None:
     store = MeasuredStore(MemoryStore(), metrics)
     store.prepare(DIMENSION, "f00d")
     store.apply([upsert(1, 1)])
-    assert store.syncs([1]).keys() == {1}
+    assert store.versions([1]).keys() == {1}
     assert [hit.point.id for hit in store.search(direction(1), limit=1)] == [1]
     assert [point.id for point in store.get([1])] == [1]
     assert store.count() == 1
     assert store.dimension() == DIMENSION
     assert "in-memory" in store.check()
     store.close()
-    for operation in ("apply", "syncs", "search", "get", "count"):
+    for operation in ("apply", "versions", "search", "get", "count"):
         assert sample(metrics, "pixtail_store_seconds_count", operation=operation) == 1, operation
 
 

@@ -234,7 +234,7 @@ def test_a_version_that_slips_in_between_look_and_write_does_not_win() -> None:
 
     mine._send = slip_in  # type: ignore[attr-defined]
     applied = mine.apply([upsert(1, 10), upsert(2, 20), upsert(3, 30)])
-    assert mine.syncs([1, 2, 3]) == {1: sync(10), 2: sync(20), 3: sync(40)}
+    assert mine.versions([1, 2, 3]) == {1: sync(10), 2: sync(20), 3: sync(40)}
     assert applied.stale == {3}, "what was overtaken is told"
 
 
@@ -246,7 +246,7 @@ def test_a_plain_collection_of_the_aliass_name_is_written_in_place() -> None:
     harness.client.create_collection(harness.alias, models.VectorParams(size=8, distance=models.Distance.COSINE))
     harness.write_foreign(1, direction(1), {"title": "from the upload app"})
     prepared(harness).store.apply([upsert(2, 1)])
-    assert harness.store.syncs([1, 2]) == {1: None, 2: sync(1)}
+    assert harness.store.versions([1, 2]) == {1: None, 2: sync(1)}
     assert harness.client.get_aliases().aliases == []
 
 

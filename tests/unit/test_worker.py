@@ -39,8 +39,8 @@ class FlakyStore(MemoryStore):
         if self.failures.get(operation):
             raise self.failures[operation].pop(0)
 
-    def syncs(self, ids: Any) -> Any:
-        found = super().syncs(ids)
+    def versions(self, ids: Any) -> Any:
+        found = super().versions(ids)
         for point_id in self.vanish & set(ids):
             self.vanish.discard(point_id)
             self._points.pop(point_id, None)
@@ -321,7 +321,7 @@ def test_a_crash_between_apply_and_commit_costs_nothing_but_the_same_work(bench:
 
 
 def test_a_store_that_is_down_is_waited_for_and_nothing_is_lost(bench: Bench) -> None:
-    bench.store.failures = {"prepare": [DOWN], "syncs": [DOWN, DOWN], "apply": [DOWN, DOWN, DOWN]}
+    bench.store.failures = {"prepare": [DOWN], "versions": [DOWN, DOWN], "apply": [DOWN, DOWN, DOWN]}
     bench.write("c", 1)
     bench.write("c", 2, "gone.jpg")
     assert bench.run().shows() == {1: ("a.jpg", 1)}
