@@ -96,7 +96,7 @@ class FakeTopic:
 
     def __init__(self, stop: Stop) -> None:
         self.records: list[Consumed] = []
-        self.committed = 0
+        self.saved = 0
         self.failures: list[PixtailError] = []
         self.moved_on = False
         self.opened = 0
@@ -114,7 +114,7 @@ class FakeTopic:
 
     def open(self) -> None:
         self.opened += 1
-        self._position = self.committed
+        self._position = self.saved
 
     def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:
         if self.failures:
@@ -128,8 +128,14 @@ class FakeTopic:
     def commit(self, next_offsets: Mapping[int, int]) -> bool:
         if self.moved_on:
             return False
-        self.committed = next_offsets[0]
+        self.saved = next_offsets[0]
         return True
+
+    def ends(self) -> dict[int, int]:
+        return {0: len(self.records)}
+
+    def committed(self) -> dict[int, int]:
+        return {0: self.saved}
 
     def lag(self) -> dict[int, int]:
         return {0: len(self.records) - self._position}

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from encoder.forgetting import Forgetting
 from encoder.gauges import Gauges
 from encoder.held_store import HeldStore
 from encoder.letters import filing_key, letter, malformed, outdated_by, to_clear, to_file
@@ -47,6 +48,8 @@ class Changes(Protocol):
     def poll(self, timeout_s: float, max_records: int) -> list[Consumed]: ...
     def commit(self, next_offsets: Mapping[int, int]) -> bool: ...
     def lag(self) -> dict[int, int]: ...
+    def ends(self) -> dict[int, int]: ...
+    def committed(self) -> dict[int, int]: ...
     def close(self) -> None: ...
 
 
@@ -96,6 +99,7 @@ class Worker:
         self._outage_limit_s = outage_limit_s
         self._outage = Outage()
         self._gauges = Gauges(metrics, store)
+        self._forgetting = Forgetting(store, consumer)
         self._waits = {
             "kafka": Backoff("Kafka"),
             "store": Backoff("the store"),
@@ -147,6 +151,7 @@ class Worker:
             self._waits["kafka"].recovered()
             if received:
                 self._window(received, store, stages, stop)
+            self._forgetting.tick()
             self._show()
 
     def _close(self) -> None:

@@ -123,6 +123,22 @@ class ChangeConsumer:
                 for tp in consumer.assignment()
             }
 
+    def ends(self) -> dict[int, int]:
+        """Where each partition of the topic ends now: the offset behind its last committed record."""
+        with translated(self._kafka):
+            return {tp.partition: end for tp, end in self._client().end_offsets(self._partitions()).items()}
+
+    def committed(self) -> dict[int, int]:
+        """The group's next offset in each partition of the topic, whoever has it."""
+        with translated(self._kafka):
+            timeout_ms = int(COMMIT_TIMEOUT_S * 1000)
+            found = {tp: self._client().committed(tp, timeout_ms=timeout_ms) for tp in self._partitions()}
+        return {tp.partition: offset for tp, offset in found.items() if offset is not None}
+
+    def _partitions(self) -> list[TopicPartition]:
+        numbers = self._client().partitions_for_topic(self._topic) or ()
+        return [TopicPartition(self._topic, number) for number in sorted(numbers)]
+
     def _client(self) -> Any:
         if self._consumer is None:
             raise BusUnreachable("the consumer is not open")

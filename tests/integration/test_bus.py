@@ -367,8 +367,12 @@ def test_what_was_committed_is_not_read_again_and_the_idle_lag_is_zero(
     def caught_up() -> bool:
         return consumer.poll(0.1, 10) == [] and sum((group_lag(settings, topics.changes, group) or {}).values()) == 0
 
+    ends = consumer.ends()
+    assert len(ends) == 3, "of all partitions"
+    assert consumer.committed() != ends
     assert until(caught_up), f"transaction markers count as lag: {group_lag(settings, topics.changes, group)}"
     assert sum(consumer.lag().values()) == 0
+    assert consumer.committed() == ends
     consumer.close()
     consumer.open()
     producer.commit({topics.changes: [change(7, 1000)]})

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pixtail.core.errors import DimensionMismatch, SettingError, StoreBusy, StoreUnreachable
-from pixtail.core.points import Delete
+from pixtail.core.points import Delete, Gone
 from sink import edge_files
 from sink.edge import WRITES_PER_FLUSH, EdgeStore
 from sink.edge_files import sync_file
@@ -103,7 +103,9 @@ def test_every_acknowledged_write_survives_kill_9(path: Path) -> None:
     found = {point_id: s.seq for point_id, s in store.versions(list(wanted)).items() if s is not None}
     deleted = [batch * 10 + 2 for batch in acknowledged]
     assert found == wanted
-    assert store.versions(deleted) == {}
+    assert store.get(deleted) == []
+    assert {type(version) for version in store.versions(deleted).values()} == {Gone}
+    assert store.versions(deleted).keys() == set(deleted), "tombstones as well"
     assert store.apply([upsert(1, 1 << 50)]).written == 1, "and it takes new writes"
     store.close()
 
