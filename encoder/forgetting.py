@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -20,21 +20,21 @@ Offsets = Mapping[int, int]
 
 
 class Progress(Protocol):
-    """How far the topic is, and how far the whole group: next offsets by partition."""
+    """How far the topic is, and how far a whole consumer group: next offsets by partition."""
 
     def ends(self) -> Offsets: ...
     def committed(self) -> Offsets: ...
 
 
 class Forgetting:
-    """Looks where the topic ends; when the group has passed that place, drops the tombstones that were a day old by then. For one thread.
+    """Looks where the topic ends; when all groups have passed that place, drops the tombstones that were a day old by then. For one thread.
 
     A seq is a time (`ms << 10`), if it is the listener's.
     """
 
-    def __init__(self, store: VectorStore, progress: Progress, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: VectorStore, groups: Sequence[Progress], now_s: Callable[[], float] = time.time) -> None:
         self._store = store
-        self._progress = progress
+        self._groups = groups
         self._now_s = now_s
         self._looked_s = 0.0
         self._ends: Offsets = {}
@@ -52,8 +52,11 @@ class Forgetting:
                 structlog.get_logger().debug("old tombstones are forgotten", before_s=self._since_s - KEEP_S)
             self._ends = {}
         if not self._ends:
-            self._ends, self._since_s = self._progress.ends(), now_s
+            self._ends, self._since_s = self._groups[0].ends(), now_s
 
     def _passed(self) -> bool:
-        committed = self._progress.committed()
-        return all(committed.get(partition, 0) >= end for partition, end in self._ends.items())
+        return all(
+            committed.get(partition, 0) >= end
+            for committed in (group.committed() for group in self._groups)
+            for partition, end in self._ends.items()
+        )

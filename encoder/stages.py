@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -48,8 +48,9 @@ class Stages:
         self._metrics = metrics
         self._outage = outage
 
-    def work(self, rows: Sequence[Row], results: Results) -> None:
-        """Does what the rows ask for and notes in `results` what became of each.
+    def work(self, rows: Sequence[Row], results: Results, between: Callable[[], None] = lambda: None) -> None:
+        """Does what the rows ask for and notes in `results` what became of each. `between` is called whenever a batch is done, or has not
+        come together yet: there is time for something that must not wait.
 
         What needs no picture is written at once; pictures are encoded and written batch by batch as they come in, so that a slow one does
         not keep its mates waiting.
@@ -59,6 +60,7 @@ class Stages:
         self._write_plain(plans, loading, results)
         ready: list[Loaded] = []
         while loading or ready:
+            between()
             came = self._arrived(loading, results)
             ready += [loaded for loaded in came if loaded.picture is not None]
             self._write_plain(_moved(came), loading, results)

@@ -1,4 +1,4 @@
-"""The worker: changes of the topic to points of the index.
+"""The worker: changes of the topic to points of the index. What has just been changed overtakes what was there before.
 
     poll → collapse → plan → fetch, decode → encode → apply → dead letters → commit
 
@@ -9,8 +9,9 @@ the picture server is away, the worker holds what it has: nothing is lost, nothi
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -65,8 +66,20 @@ class Letters(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one of the two reads, and how its rows are worked on."""
+
+    consumer: Changes
+    store: HeldStore
+    stages: Stages
+    stop: Stop
+
+
 class Worker:
-    """A `Service`. Opens and closes consumer and dead letters itself; store, pictures and embedder are the caller's, who may share them.
+    """A `Service`. `live` goes first, `backlog` takes what capacity is left; None: `live` has everything.
+
+    Opens and closes consumers and dead letters itself; store, pictures and embedder are the caller's, who may share them.
 
     Raises from `run` what no waiting mends: a `SettingError` (the vectors do not fit the collection, …) or a fault of this program.
     """
@@ -77,7 +90,8 @@ class Worker:
         self,
         *,
         topic: str,
-        consumer: Changes,
+        live: Changes,
+        backlog: Changes | None = None,
         dead_letters: Letters,
         store: VectorStore,
         pictures: PictureSource,
@@ -88,7 +102,9 @@ class Worker:
         outage_limit_s: float = OUTAGE_LIMIT_S,
     ) -> None:
         self._topic = topic
-        self._consumer = consumer
+        self._live = live
+        self._backlog = backlog
+        self._consumers = [live] if backlog is None else [live, backlog]
         self._dead = dead_letters
         self._store = store
         self._pictures = pictures
@@ -99,7 +115,7 @@ class Worker:
         self._outage_limit_s = outage_limit_s
         self._outage = Outage()
         self._gauges = Gauges(metrics, store)
-        self._forgetting = Forgetting(store, consumer)
+        self._forgetting = Forgetting(store, self._consumers)
         self._waits = {
             "kafka": Backoff("Kafka"),
             "store": Backoff("the store"),
@@ -113,17 +129,31 @@ class Worker:
 
     def run(self, stop: Stop) -> None:
         """Works until `stop`; finishes the window in hand, commits it, and leaves the group."""
-        loader = Loader(self._pictures, self._embedder, self._metrics)
+        loaders = [Loader(self._pictures, self._embedder, self._metrics) for _ in self._consumers]
         try:
             with suppress(Stopping):
-                self._work(loader, stop)
+                self._work(loaders, stop)
         finally:
-            loader.close()
+            for loader in loaders:
+                loader.close()
 
-    def _work(self, loader: Loader, stop: Stop) -> None:
+    def _work(self, loaders: Sequence[Loader], stop: Stop) -> None:
         store = HeldStore(self._store, self._metrics, self._waits["store"], stop)
         store.prepare(self._embedder.dimension, self._embedder.fingerprint)
-        stages = Stages(
+        lanes = [
+            Lane(consumer, store, self._stages(store, loader), stop)
+            for consumer, loader in zip(self._consumers, loaders, strict=True)
+        ]
+        while not stop:
+            try:
+                self._session(lanes, stop)
+            except BusUnreachable as error:  # what is in hand is dropped: it comes again from the committed offsets
+                self._waits["kafka"].failed(error, stop)
+            finally:
+                self._close()
+
+    def _stages(self, store: HeldStore, loader: Loader) -> Stages:
+        return Stages(
             store=store,
             loader=loader,
             embedder=self._embedder,
@@ -132,57 +162,66 @@ class Worker:
             metrics=self._metrics,
             outage=self._outage,
         )
-        while not stop:
-            try:
-                self._session(store, stages, stop)
-            except BusUnreachable as error:  # what is in hand is dropped: it comes again from the committed offsets
-                self._waits["kafka"].failed(error, stop)
-            finally:
-                self._close()
 
-    def _session(self, store: HeldStore, stages: Stages, stop: Stop) -> None:
-        """Works for as long as Kafka answers."""
-        self._consumer.open()
+    def _session(self, lanes: Sequence[Lane], stop: Stop) -> None:
+        """Works for as long as Kafka answers. The backlog takes a window at a time, and what is live comes in between its batches."""
+        for consumer in self._consumers:
+            consumer.open()
         self._dead.open()
         self._open = True
         structlog.get_logger().info("worker started", topic=self._topic, model=self._embedder.fingerprint)
+        live, *others = lanes
+        behind = False  # is there more of the backlog?
         while not stop:
-            received = self._gather(stop)
-            self._waits["kafka"].recovered()
-            if received:
-                self._window(received, store, stages, stop)
+            self._take(live, self._poll(live) if behind else self._gather(live))
+            for backlog in others:
+                received = self._poll(backlog)
+                behind = bool(received)
+                self._take(backlog, received, lambda: self._take(live, self._poll(live)))
             self._forgetting.tick()
             self._show()
 
+    def _take(self, lane: Lane, received: list[Consumed], between: Callable[[], None] = lambda: None) -> None:
+        self._waits["kafka"].recovered()
+        if received:
+            self._window(lane, received, between)
+
     def _close(self) -> None:
         self._open = False
-        for part in (self._consumer, self._dead):
+        for close in [*(consumer.close for consumer in self._consumers), self._dead.close]:
             with suppress(Exception):  # leaving is a courtesy; a broker that is gone will notice by itself
-                part.close()
+                close()
 
-    def _gather(self, stop: Stop) -> list[Consumed]:
+    def _poll(self, lane: Lane) -> list[Consumed]:
+        """What is there."""
+        return lane.consumer.poll(0, self._room)
+
+    def _gather(self, lane: Lane) -> list[Consumed]:
         """What is there; after the first record, waits up to `max_wait_ms` for a batch to fill."""
-        room = self._model.batch * BATCHES_PER_WINDOW
-        received = self._consumer.poll(IDLE_POLL_S, room)
+        received = lane.consumer.poll(IDLE_POLL_S, self._room)
         deadline = time.monotonic() + self._model.max_wait_ms / 1000
-        while received and len(received) < self._model.batch and not stop:
+        while received and len(received) < self._model.batch and not lane.stop:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            received += self._consumer.poll(left, room - len(received))
+            received += lane.consumer.poll(left, self._room - len(received))
         return received
 
-    def _window(self, received: list[Consumed], store: HeldStore, stages: Stages, stop: Stop) -> None:
+    @property
+    def _room(self) -> int:
+        return self._model.batch * BATCHES_PER_WINDOW
+
+    def _window(self, lane: Lane, received: list[Consumed], between: Callable[[], None]) -> None:
         self._dead.refresh()
         window = collapse(received)
         if window.truncate_seq:  # before the plans: no point that it removes may count as stored
-            store.apply([Truncate(window.truncate_seq)])
+            lane.store.apply([Truncate(window.truncate_seq)])
         results = Results(self._metrics)
-        stages.work(self._rows(window, results), results)
-        self._hold_outage(stages, results, stop)
-        self._remove_failed(store, results)
+        lane.stages.work(self._rows(window, results), results, between)
+        self._hold_outage(lane, results)
+        self._remove_failed(lane.store, results)
         self._settle(window, results)
-        self._commit(received)
+        self._commit(lane, received)
 
     def _rows(self, window: Collapsed[Consumed], results: Results) -> list[Row]:
         """The rows to work on. One whose newer version has failed is stale: its dead letter must not be overwritten."""
@@ -197,14 +236,14 @@ class Worker:
                 rows.append(row)
         return rows
 
-    def _hold_outage(self, stages: Stages, results: Results, stop: Stop) -> None:
+    def _hold_outage(self, lane: Lane, results: Results) -> None:
         """While most pictures fail for reasons that pass by themselves, tries those again instead of writing a dead letter for each."""
         wait = self._waits["pictures"]
         deadline = time.monotonic() + self._outage_limit_s
         progress = False  # a round in which some got through may have begun before the outage ended: the rest deserves one more
         while (self._outage or progress) and time.monotonic() < deadline and (failed := results.transient()):
-            wait.failed(_anonymous(failed[0].error), stop)
-            stages.work(results.take_transient(), results)
+            wait.failed(_anonymous(failed[0].error), lane.stop)
+            lane.stages.work(results.take_transient(), results)
             progress = len(results.transient()) < len(failed)
         wait.recovered()
 
@@ -231,16 +270,17 @@ class Worker:
             self._metrics.dlq.labels(one.reason.value).inc()
             structlog.get_logger().debug("picture failed", origin=one.origin, reason=one.reason.value)
 
-    def _commit(self, received: Iterable[Consumed]) -> None:
+    def _commit(self, lane: Lane, received: Iterable[Consumed]) -> None:
         """A group that moved on gives the same records to another worker; seq makes the double work harmless."""
         offsets: dict[int, int] = {}
         for record in received:
             offsets[record.partition] = max(offsets.get(record.partition, 0), record.offset + 1)
-        if not self._consumer.commit(offsets):
+        if not lane.consumer.commit(offsets):
             structlog.get_logger().info("partitions were given to another worker", partitions=sorted(offsets))
 
     def _show(self) -> None:
-        self._gauges.lag(self._consumer.lag())
+        lags = [consumer.lag() for consumer in self._consumers]
+        self._gauges.lag({p: max(lag.get(p, 0) for lag in lags) for p in set().union(*lags)})
         self._gauges.letters(self._dead.letters)
         if self._gauges.due():
             self._gauges.points()

@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 from pixtail.bus.dead_letters import DeadLetter, DeadLetters
-from pixtail.bus.inspection import group_lag, lane_group
+from pixtail.bus.inspection import worker_lag
 from pixtail.bus.topics import Topics
 from pixtail.core.errors import ServerUnreachable
 from pixtail.core.lifecycle import Stop
@@ -71,8 +71,7 @@ class PipelineWatch:
             letters.close()
 
     def _read_lag(self) -> int | None:
-        lag = group_lag(self._settings.kafka, self._topics.changes, lane_group(self._topics, "live"))
-        return None if lag is None else sum(lag.values())
+        return worker_lag(self._settings.kafka, self._topics)
 
 
 def describe(letter: DeadLetter) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _worker(parts: Station) -> Service:
     ensure_topics(settings.kafka, topics)
     return Worker(
         topic=topics.changes,
-        consumer=ChangeConsumer(settings.kafka, topics.changes, lane_group(topics, "live")),
+        live=ChangeConsumer(settings.kafka, topics.changes, lane_group(topics, "live"), "live"),
+        backlog=ChangeConsumer(settings.kafka, topics.changes, lane_group(topics, "backlog"), "backlog"),
         dead_letters=DeadLetters(settings.kafka, topics),
         store=parts.store,
         pictures=parts.pictures,

@@ -16,7 +16,7 @@ from pixtail.app.asking import ask
 from pixtail.app.pipeline import describe
 from pixtail.app.progress import in_words
 from pixtail.bus.dead_letters import DeadLetters
-from pixtail.bus.inspection import describe_broker, group_lag, lane_group
+from pixtail.bus.inspection import describe_broker, worker_lag
 from pixtail.bus.requests import StateWatch, Written
 from pixtail.bus.topics import Topics
 from pixtail.core.ports import VectorStore
@@ -30,14 +30,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
     """Position, lag, points, dead letters, model. Raises `PixtailError` when a server that knows cannot be reached."""
     topics = Topics(settings.kafka.prefix, settings.source)
     describe_broker(settings.kafka)
-    lag = group_lag(settings.kafka, topics.changes, lane_group(topics, "live"))
+    lag = worker_lag(settings.kafka, topics)
     earlier, newest = _states(settings, topics) if lag is not None else (NOTHING, NOTHING)
     return {
         "source": settings.source,
         "topic": topics.changes,
         "state": newest.body,
         "snapshot": snapshot_progress(earlier, newest, time.time() * 1000),
-        "lag_records": None if lag is None else sum(lag.values()),
+        "lag_records": lag,
         "dead_letters": dict(Counter(letter["reason"] for letter in read_dead_letters(settings))),
         **_store(settings),
     }

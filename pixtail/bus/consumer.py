@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from pixtail.bus.client import client_options, reach, translated
-from pixtail.core.changes import Entry, decode
+from pixtail.core.changes import Entry, decode, is_read
 from pixtail.core.errors import BusUnreachable
 from pixtail.core.settings import Kafka
 
@@ -19,6 +20,14 @@ from pixtail.core.settings import Kafka
 MAX_POLL_INTERVAL_S = 600.0
 SESSION_TIMEOUT_S = 15.0
 COMMIT_TIMEOUT_S = 15.0
+JOIN_S = 0.02  # at the least, of a poll without partitions: joining the group makes progress inside polls only
+# How long a poll goes on while it finds nothing but the other lane's records, and how often it then saves how far it is.
+SKIP_S = 0.2
+SAVE_S = 2.0
+
+Lane: TypeAlias = Literal["live", "backlog"]
+"""`live`: what has just been changed; `backlog`: rows of a snapshot or a back-fill."""
+LANES: tuple[Lane, ...] = get_args(Lane)
 
 _MOVED_ON = (
     kafka_errors.CommitFailedError,
@@ -40,15 +49,21 @@ class Consumed:
 
 
 class ChangeConsumer:
-    """Committed records of one topic, shared out among the group's members. For one thread."""
+    """Committed records of one topic, shared out among the group's members. For one thread.
 
-    def __init__(self, kafka: Kafka, topic: str, group: str) -> None:
+    `lane`: reads over the records of the other one; None: takes them all.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str, group: str, lane: Lane | None = None) -> None:
         self._kafka = kafka
         self._topic = topic
         self._group = group
+        self._lane = lane
         self._consumer: KafkaConsumer | None = None
         self._polled: dict[int, int] = {}  # partition → offset after the last record returned
         self._saved: dict[int, int] = {}  # partition → offset committed here
+        self._skipped: set[int] = set()  # partitions in which records were read over since the last commit
+        self._saved_at = 0.0
 
     def open(self) -> None:
         """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
@@ -72,16 +87,32 @@ class ChangeConsumer:
             self._consumer.subscribe([self._topic])
 
     def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:
-        """What has come, in order per partition; empty after `timeout_s`. Never skips: an unreadable record is `Malformed`."""
-        with translated(self._kafka):
-            batches = self._client().poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        self._polled.update({tp.partition: batch[-1].offset + 1 for tp, batch in batches.items()})
-        if not batches and self._polled == self._saved:
-            self._pass_markers()
-        if not batches:
+        """What has come, in order per partition; empty after `timeout_s`, or when only the other lane's records come for a while. Never
+        skips its own: an unreadable record is `Malformed`, and live."""
+        records = self._records(timeout_s, max_records)
+        if not records:
             return []
+        self._polled.update({record.partition: record.offset + 1 for record in records})
         partitions = len(self._client().partitions_for_topic(self._topic))
-        return [_consumed(record, partitions) for batch in batches.values() for record in batch]
+        return [_consumed(record, partitions) for record in records]
+
+    def _records(self, timeout_s: float, max_records: int) -> list[Any]:
+        begun = time.monotonic()
+        while True:
+            with translated(self._kafka):
+                wait_s = timeout_s if self._client().assignment() else max(timeout_s, JOIN_S)
+                batches = self._client().poll(timeout_ms=int(wait_s * 1000), max_records=max_records)
+            mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
+            if mine:
+                return mine
+            self._skipped.update(tp.partition for tp in batches)
+            if self._polled == self._saved and (not batches or time.monotonic() - self._saved_at > SAVE_S):
+                self._pass_on()
+            if not batches or time.monotonic() - begun > SKIP_S:
+                return []
+
+    def _takes(self, value: bytes | None) -> bool:
+        return self._lane is None or is_read(value) == (self._lane == "backlog")
 
     def commit(self, next_offsets: Mapping[int, int]) -> bool:
         """Saves, per partition, the offset of the next record to read: last finished + 1.
@@ -98,21 +129,29 @@ class ChangeConsumer:
                 self._forget()
                 return False
         self._saved.update(next_offsets)
+        self._skipped.difference_update(next_offsets)
         return True
 
     def _forget(self) -> None:
         """What was polled and not saved comes again, here or elsewhere."""
         self._polled, self._saved = {}, {}
+        self._skipped.clear()
 
-    def _pass_markers(self) -> None:
-        """Commits past the transaction markers behind the last finished record: else an idle group shows a lag for ever."""
+    def _pass_on(self) -> None:
+        """Commits past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else an idle
+        group shows a lag for ever."""
+        self._saved_at = time.monotonic()
         ahead = {
             tp.partition: position
             for tp in self._client().assignment()
-            if (position := self._client().position(tp, timeout_ms=0) or 0) > self._saved.get(tp.partition, position)
+            if (position := self._client().position(tp, timeout_ms=0) or 0) > self._known(tp.partition, position)
         }
         if ahead and self.commit(ahead):
             self._polled.update(ahead)
+
+    def _known(self, partition: int, position: int) -> int:
+        """The offset that the brokers have, as far as that matters."""
+        return self._saved.get(partition, -1 if partition in self._skipped else position)
 
     def lag(self) -> dict[int, int]:
         """Per assigned partition, the records behind the broker's last word, as far as this member has fetched."""

@@ -13,6 +13,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pixtail.bus.client import admin_client
+from pixtail.bus.consumer import LANES, Lane
 from pixtail.bus.leadership import listen_group
 from pixtail.bus.producer import TRANSACTION_TIMEOUT_S
 from pixtail.bus.reading import reading
@@ -26,7 +27,7 @@ from pixtail.core.settings import Kafka
 OLDEST_BROKER = (2, 5)  # transactions that survive a rebalance of the group (KIP-447)
 
 
-def lane_group(topics: Topics, lane: str) -> str:
+def lane_group(topics: Topics, lane: Lane) -> str:
     """The consumer group of the worker's lane."""
     return f"{topics.prefix}.encode.{topics.source}.{lane}"
 
@@ -54,6 +55,15 @@ def group_lag(kafka: Kafka, topic: str, group: str) -> dict[int, int] | None:
         ends = admin.list_partition_offsets({TopicPartition(topic, p): OffsetSpec.LATEST for p in partitions})
         done = _committed(admin, group)
     return {tp.partition: max(0, end.offset - done.get(tp, 0)) for tp, end in ends.items()}
+
+
+def worker_lag(kafka: Kafka, topics: Topics) -> int | None:
+    """Records that the workers have not finished, by the lane that is further behind; None for a topic that does not exist.
+
+    An upper bound: each lane reads over the other one's records, and counts them until it has.
+    """
+    lags = [group_lag(kafka, topics.changes, lane_group(topics, lane)) for lane in LANES]
+    return max((sum(lag.values()) for lag in lags if lag is not None), default=None)
 
 
 @retry(

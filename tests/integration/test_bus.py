@@ -18,15 +18,15 @@ from kafka.record.memory_records import MemoryRecordsBuilder
 
 from pixtail.bus.batches import Outgoing
 from pixtail.bus.client import admin_client
-from pixtail.bus.consumer import ChangeConsumer, Consumed
+from pixtail.bus.consumer import LANES, ChangeConsumer, Consumed
 from pixtail.bus.dead_letters import DeadLetter, DeadLetters
-from pixtail.bus.inspection import describe_broker, group_lag, lane_group
+from pixtail.bus.inspection import describe_broker, group_lag, lane_group, worker_lag
 from pixtail.bus.producer import TransactionalProducer
 from pixtail.bus.reading import reading
 from pixtail.bus.sender import missing_parts
 from pixtail.bus.state import StateStore, state_record
 from pixtail.bus.topics import Topics, ensure_topics
-from pixtail.core.changes import Change, Op, Record, Source, Tombstone, encode
+from pixtail.core.changes import Change, Malformed, Op, Record, Source, Tombstone, encode
 from pixtail.core.errors import BusUnreachable, Fenced, Reason, SettingError
 from pixtail.core.settings import Kafka
 from pixtail.servers.kafka import KafkaServer
@@ -377,6 +377,42 @@ def test_what_was_committed_is_not_read_again_and_the_idle_lag_is_zero(
     consumer.open()
     producer.commit({topics.changes: [change(7, 1000)]})
     assert [c.entry.seq for c in drain(consumer, 1)] == [1000]
+
+
+def test_each_lane_reads_over_the_others_records(
+    settings: Kafka, topics: Topics, producer: TransactionalProducer
+) -> None:
+    ops = [Op.READ, Op.CREATE, Op.READ, Op.UPDATE, Op.DELETE]
+    records = [encode(changed(ops[number % 5], number)) for number in range(500)]
+    records += [encode(Tombstone({"id": 3}, 1000)), Record(b'{"id":4}', b"nonsense")]
+    producer.commit({topics.changes: records})
+    found: dict[str, set[int]] = {}
+    for lane in LANES:
+        with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, lane), lane)) as consumer:
+            consumer.open()
+            mine = drain(consumer, 200 if lane == "backlog" else 302)
+            found[lane] = {c.entry.seq for c in mine if not isinstance(c.entry, Malformed)}
+            consumer.commit(
+                {p: max(c.offset for c in mine if c.partition == p) + 1 for p in {c.partition for c in mine}}
+            )
+            assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends())
+    assert found["backlog"] == {number + 1 for number in range(500) if number % 5 in (0, 2)}
+    assert found["live"] == {number + 1 for number in range(500) if number % 5 not in (0, 2)} | {1000}
+    assert worker_lag(settings, topics) == 0
+
+
+def test_a_lane_without_records_of_its_own_is_not_behind(
+    settings: Kafka, topics: Topics, producer: TransactionalProducer
+) -> None:
+    producer.commit({topics.changes: [change(key, key + 1) for key in range(30)]})
+    with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, "backlog"), "backlog")) as consumer:
+        consumer.open()
+        assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends())
+
+
+def changed(op: Op, number: int) -> Change:
+    image = {"id": number, "json": {"op": "r", "ts_ms": 1, "text": '"op":"r"'}}
+    return Change(op, {"id": number}, None, None if op is Op.DELETE else image, number + 1, Source("shop", "images"))
 
 
 def test_a_member_that_the_group_has_left_behind_cannot_commit(

@@ -74,7 +74,8 @@ class Index:
         ensure_topics(self.kafka, self.topics)
         worker = Worker(
             topic=self.topics.changes,
-            consumer=ChangeConsumer(self.kafka, self.topics.changes, lane_group(self.topics, "live")),
+            live=ChangeConsumer(self.kafka, self.topics.changes, lane_group(self.topics, "live"), "live"),
+            backlog=ChangeConsumer(self.kafka, self.topics.changes, lane_group(self.topics, "backlog"), "backlog"),
             dead_letters=DeadLetters(self.kafka, self.topics),
             store=self.store,
             pictures=FakePictures(PICTURES),

@@ -122,7 +122,8 @@ class Pipeline:
         self._stop = Stop()
         worker = Worker(
             topic=self.topics.changes,
-            consumer=ChangeConsumer(self.kafka, self.topics.changes, lane_group(self.topics, "live")),
+            live=ChangeConsumer(self.kafka, self.topics.changes, lane_group(self.topics, "live"), "live"),
+            backlog=ChangeConsumer(self.kafka, self.topics.changes, lane_group(self.topics, "backlog"), "backlog"),
             dead_letters=DeadLetters(self.kafka, self.topics),
             store=self.store,
             pictures=Pictures(self.pictures),

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtail.core.changes import Change, Malformed, Op, Record, Source, Tombstone, decode, encode, key_bytes
+from pixtail.core.changes import (
+    Change,
+    Malformed,
+    Op,
+    Record,
+    Source,
+    Tombstone,
+    decode,
+    encode,
+    is_read,
+    key_bytes,
+)
 
 scalars = (
     st.none()
@@ -46,6 +60,30 @@ def read(record: Record, offset: int = 0) -> object:
 @given(changes)
 def test_a_change_reads_back_as_it_was_written(change: Change) -> None:
     assert read(encode(change)) == change
+
+
+@given(changes, st.sampled_from([None, "r", "c"]), st.booleans())
+def test_a_rows_operation_is_told_without_decoding_it(change: Change, decoy: str | None, spaces: bool) -> None:
+    """However the columns look: a JSON column may hold anything."""
+    after = {**(change.after or {}), "json": {"op": decoy, "deep": [{"op": "r"}], "text": '"op":"r"'}}
+    record = encode(replace(change, after=after))
+    value = json.dumps(orjson.loads(record.value or b"")).encode() if spaces else record.value
+    assert is_read(value) is (change.op is Op.READ)
+
+
+@pytest.mark.parametrize("op", ["r", "c"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_the_operation_of_a_record_of_debezium_is_told_too(op: str, wrapped: bool) -> None:
+    """Its source stands before the operation, and the schema, where there is one, before or behind all of it."""
+    payload = {"before": None, "after": {"a": {"op": "r"}}, "source": {"db": "d", "table": "t"}, "op": op, "ts_ms": 1}
+    schema = {"type": "struct", "fields": [{"type": "string", "optional": False, "field": "op"}]}
+    bodies = [{"schema": schema, "payload": payload}, {"payload": payload, "schema": schema}] if wrapped else [payload]
+    assert {is_read(orjson.dumps(body)) for body in bodies} == {op == "r"}
+
+
+@given(st.none() | st.binary())
+def test_what_is_no_change_is_no_rows_reading(value: bytes | None) -> None:
+    assert not is_read(value)
 
 
 @given(keys, seqs)

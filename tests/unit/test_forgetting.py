@@ -32,7 +32,7 @@ class Given:
         self.store.prepare(8, "f00d")
         self.old, self.young = (int((START_S - age) * 1000) << 10 for age in (KEEP_S + 1, KEEP_S - 1))
         self.store.apply([Delete(1, self.old), Delete(2, self.young)])
-        self.forgetting = Forgetting(self.store, self.topic, lambda: self.now_s)
+        self.forgetting = Forgetting(self.store, [self.topic], lambda: self.now_s)
 
     def later(self) -> dict[object, object]:
         self.now_s += EVERY_S

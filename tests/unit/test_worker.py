@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from encoder.fakes import DIMENSION, FakeDeadLetters, FakeEmbedder, FakePictures, FakeTopic
 from encoder.worker import Worker
+from pixtail.bus.consumer import Consumed
 from pixtail.core import backoff
-from pixtail.core.changes import TRUNCATE_KEY, Change, Malformed, Op, Source, Tombstone
+from pixtail.core.changes import TRUNCATE_KEY, Change, Malformed, Op, Source, Tombstone, is_read
 from pixtail.core.errors import BusUnreachable, DimensionMismatch, PixtailError, Reason, StoreUnreachable
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
-from pixtail.core.points import Upsert, Write
+from pixtail.core.points import Delete, Upsert, Write
 from pixtail.core.ports import Applied
 from pixtail.core.settings import Model, Table
 from sink.memory import MemoryStore
@@ -89,7 +90,7 @@ class Bench:
         self.stop._event.clear()
         Worker(
             topic="t",
-            consumer=self.topic,
+            live=self.topic,
             dead_letters=self.letters,
             store=self.store,
             pictures=self.pictures,
@@ -396,6 +397,74 @@ def test_a_point_that_shows_another_picture_by_now_is_encoded_after_all(bench: B
     shown = bench.run().shows()
     assert shown == {1: ("a.jpg", 3)}
     assert bench.outcomes() == {"encoded": 2}
+
+
+class OneLane(FakeTopic):
+    """Of the records of another one, those of a lane."""
+
+    def __init__(self, of: FakeTopic, lane: str) -> None:
+        super().__init__(of._stop)
+        self.records = of.records
+        self._backlog = lane == "backlog"
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:
+        polled = super().poll(timeout_s, max_records)
+        return [record for record in polled if is_read(record.value) == self._backlog]
+
+
+class LanesBench(Bench):
+    """Two lanes. `uploads` are written while the picture of their number is being encoded; `order` is the order in which rows were done."""
+
+    def __init__(self) -> None:
+        super().__init__(batch=4)
+        self.uploads: dict[int, int] = {}
+        self.order: list[int] = []
+        self.encode = self.embedder.encode
+
+    def run(self) -> Bench:
+        self.stop._event.clear()
+        self.embedder.encode = self.encoding  # type: ignore[method-assign]
+        Worker(
+            topic="t",
+            live=OneLane(self.topic, "live"),
+            backlog=OneLane(self.topic, "backlog"),
+            dead_letters=self.letters,
+            store=self.store,
+            pictures=self.pictures,
+            embedder=self.embedder,
+            table=self.table,
+            model=Model(batch=self.batch, max_wait_ms=1),
+            metrics=self.metrics,
+        ).run(self.stop)
+        self.order = [write.id for write in self.store.writes if isinstance(write, Upsert | Delete)]  # type: ignore[misc]
+        return self
+
+    def encoding(self, pictures: Any) -> Any:
+        upload = self.uploads.pop(len(self.embedder.batches), None)
+        if upload is not None:
+            self.write("c", upload)
+        return self.encode(pictures)
+
+
+def test_what_is_live_overtakes_the_backlog() -> None:
+    bench = LanesBench()
+    for number in range(1, 17):
+        bench.write("r", number)
+    bench.uploads = {1: 99}
+    assert len(bench.run().shows()) == 17
+    assert bench.order.index(99) == 8, "right behind the batch in which it came"
+
+
+def test_the_backlog_does_not_undo_what_is_live() -> None:
+    bench = LanesBench()
+    for number in range(1, 17):
+        bench.write("r", number)
+    bench.write("u", 16, "b.jpg")
+    bench.write("d", 15)
+    shown = bench.run().shows()
+    assert shown[16] == ("b.jpg", 17)
+    assert 15 not in shown
+    assert len(shown) == 15
 
 
 def test_an_outage_pauses_instead_of_dead_lettering_everything() -> None:

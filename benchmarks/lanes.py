@@ -1,0 +1,187 @@
+"""A fresh upload while a backlog is being worked off: how soon it is searchable, and what the backlog loses by it.
+
+    python benchmarks/lanes.py [--quick]
+
+The worker with the tiny model and the embedded store, on a real Kafka, three times anew: uploads alone, a backlog alone (a snapshot's),
+and both at once. An upload counts from right before it is written to the topic until the store has it for good. The bound
+is the same run without the other lane. Prints a line of JSON and a table.
+
+Caveats: small pictures (320×240 and 640×480), the tiny model; topic, worker and the writer of uploads share the machine's
+cores, and worker and writer one interpreter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from encoder.clip import load
+from encoder.pictures import Pictures
+from encoder.worker import Worker
+from pixtail.app.demo.freshness import percentile
+from pixtail.app.demo.samples import make_samples
+from pixtail.bus.consumer import ChangeConsumer
+from pixtail.bus.dead_letters import DeadLetters
+from pixtail.bus.inspection import lane_group
+from pixtail.bus.producer import TransactionalProducer
+from pixtail.bus.topics import Topics, ensure_topics
+from pixtail.core import logs, settings
+from pixtail.core.changes import Change, Op, Record, Source, encode
+from pixtail.core.lifecycle import Stop
+from pixtail.core.metrics import Metrics
+from pixtail.core.points import PointId, Upsert, Write
+from pixtail.core.ports import Applied, Embedder
+from pixtail.servers.kafka import KafkaServer
+from sink.edge import EdgeStore
+
+SAMPLES = 200
+FIRST_UPLOAD = 10_000_000
+RATE = 20  # uploads a second
+WARM_UP = 20  # uploads that do not count
+
+
+class Timed(EdgeStore):
+    """Remembers when each point was there for good."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "images")
+        self.done_s: dict[PointId, float] = {}
+
+    def apply(self, writes: Sequence[Write]) -> Applied:
+        applied = super().apply(writes)
+        now_s = time.perf_counter()
+        self.done_s.update({write.id: now_s for write in writes if isinstance(write, Upsert)})
+        return applied
+
+
+class Pipeline:
+    """A topic, a store, and what is needed to work on them."""
+
+    def __init__(self, kafka: KafkaServer, name: str, folder: Path, model: Embedder) -> None:
+        self._kafka = settings.Kafka(bootstrap=kafka.bootstrap, prefix=name)
+        self._topics = Topics(name, "shop.images")
+        self._model = model
+        self._pictures = Pictures(settings.Pictures(root=folder / "pictures"))
+        self._refs = [sample.file_path for sample in make_samples(folder / "pictures", SAMPLES)]
+        self._producer = TransactionalProducer(self._kafka, f"{name}.bench")
+        self._sent_s: dict[int, float] = {}
+        self.store = Timed(folder / name)
+        ensure_topics(self._kafka, self._topics)
+        self._producer.open()
+
+    def close(self) -> None:
+        self._producer.close()
+        self._pictures.close()
+        self.store.close()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        stop = Stop()
+        worker = threading.Thread(target=self._worker().run, args=(stop,))
+        worker.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            worker.join()
+
+    def _worker(self) -> Worker:
+        live, backlog = (
+            ChangeConsumer(self._kafka, self._topics.changes, lane_group(self._topics, lane), lane)
+            for lane in ("live", "backlog")
+        )
+        return Worker(
+            topic=self._topics.changes,
+            live=live,
+            backlog=backlog,
+            dead_letters=DeadLetters(self._kafka, self._topics),
+            store=self.store,
+            pictures=self._pictures,
+            embedder=self._model,
+            table=settings.Table(),
+            model=settings.Model(name="tiny-clip"),
+            metrics=Metrics(),
+        )
+
+    def send_backlog(self, rows: int) -> None:
+        self._producer.commit({self._topics.changes: [self._record(Op.READ, number) for number in range(rows)]})
+
+    def upload(self, seconds: float) -> list[float]:
+        """At a constant rate; how long each took, in seconds, sorted."""
+        begun, numbers = time.perf_counter(), range(int(RATE * seconds))
+        for number in numbers:
+            time.sleep(max(0.0, begun + number / RATE - time.perf_counter()))
+            self._sent_s[FIRST_UPLOAD + number] = time.perf_counter()
+            self._producer.commit({self._topics.changes: [self._record(Op.CREATE, FIRST_UPLOAD + number)]})
+        self.wait([FIRST_UPLOAD + number for number in numbers])
+        return sorted(self.store.done_s[FIRST_UPLOAD + n] - self._sent_s[FIRST_UPLOAD + n] for n in numbers[WARM_UP:])
+
+    def wait(self, ids: Sequence[int]) -> None:
+        while not all(number in self.store.done_s for number in ids):
+            time.sleep(0.01)
+
+    def rate(self, rows: int) -> float:
+        """Rows of the backlog per second, from the first batch on."""
+        self.wait(range(rows))
+        times = sorted(self.store.done_s[number] for number in range(rows))
+        return rows / (times[-1] - times[0])
+
+    def _record(self, op: Op, number: int) -> Record:
+        row = {"id": number, "file_path": self._refs[number % SAMPLES]}
+        return encode(Change(op, {"id": number}, None, row, number + 1, Source("shop", "images")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    seconds, rows = (5.0, 600) if parser.parse_args().quick else (40.0, 8000)
+    logs.configure(level="warning")
+    model = load(settings.Model(name="tiny-clip"), settings.Pictures())
+    with tempfile.TemporaryDirectory() as place, KafkaServer() as kafka:
+        folder = Path(place)
+        with closing(Pipeline(kafka, "uploads", folder, model)) as alone, alone.working():
+            uploads = alone.upload(seconds)
+        with closing(Pipeline(kafka, "backlog", folder, model)) as backlog:
+            backlog.send_backlog(rows)
+            with backlog.working():
+                rate = backlog.rate(rows)
+        with closing(Pipeline(kafka, "both", folder, model)) as both:
+            both.send_backlog(rows)
+            with both.working():
+                both.wait([0])
+                among = both.upload(min(seconds, 0.7 * rows / rate))
+                rate_among = both.rate(rows)
+    show(uploads, among, rate, rate_among)
+
+
+def show(uploads: Sequence[float], among: Sequence[float], rate: float, rate_among: float) -> None:
+    result = {
+        "benchmark": "lanes",
+        "uploads_alone_p50_ms": round(1000 * percentile(uploads, 0.5), 1),
+        "uploads_alone_p99_ms": round(1000 * percentile(uploads, 0.99), 1),
+        "uploads_among_backlog_p50_ms": round(1000 * percentile(among, 0.5), 1),
+        "uploads_among_backlog_p99_ms": round(1000 * percentile(among, 0.99), 1),
+        "ratio_p99": round(percentile(among, 0.99) / percentile(uploads, 0.99), 2),
+        "backlog_alone_rows_per_s": round(rate),
+        "backlog_among_uploads_rows_per_s": round(rate_among),
+        "backlog_keeps": round(rate_among / rate, 2),
+    }
+    sys.stdout.write(json.dumps(result) + "\n")
+    table = Table("figure", "value")
+    for name, value in result.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
