@@ -75,6 +75,7 @@ class Pipeline:
         self._refs = [sample.file_path for sample in make_samples(folder / "pictures", SAMPLES)]
         self._producer = TransactionalProducer(self._kafka, f"{name}.bench")
         self._sent_s: dict[int, float] = {}
+        self._ended_s: list[float] = []  # when all uploads were there
         self.store = Timed(folder / name)
         ensure_topics(self._kafka, self._topics)
         self._producer.open()
@@ -124,6 +125,7 @@ class Pipeline:
             self._sent_s[FIRST_UPLOAD + number] = time.perf_counter()
             self._producer.commit({self._topics.changes: [self._record(Op.CREATE, FIRST_UPLOAD + number)]})
         self.wait([FIRST_UPLOAD + number for number in numbers])
+        self._ended_s = [time.perf_counter()]
         return sorted(self.store.done_s[FIRST_UPLOAD + n] - self._sent_s[FIRST_UPLOAD + n] for n in numbers[WARM_UP:])
 
     def wait(self, ids: Sequence[int]) -> None:
@@ -131,10 +133,11 @@ class Pipeline:
             time.sleep(0.01)
 
     def rate(self, rows: int) -> float:
-        """Rows of the backlog per second, from the first batch on."""
+        """Rows of the backlog per second, from the first batch on; while there were uploads, if there were any."""
         self.wait(range(rows))
-        times = sorted(self.store.done_s[number] for number in range(rows))
-        return rows / (times[-1] - times[0])
+        times = [self.store.done_s[number] for number in range(rows)]
+        begun, ended = min(self._sent_s.values(), default=min(times)), max(self._ended_s, default=max(times))
+        return sum(begun <= time_s <= ended for time_s in times) / (ended - begun)
 
     def _record(self, op: Op, number: int) -> Record:
         row = {"id": number, "file_path": self._refs[number % SAMPLES]}
