@@ -20,7 +20,9 @@ from pixtail.core.settings import Kafka
 MAX_POLL_INTERVAL_S = 600.0
 SESSION_TIMEOUT_S = 15.0
 COMMIT_TIMEOUT_S = 15.0
-JOIN_S = 0.02  # at the least, of a poll without partitions: joining the group makes progress inside polls only
+# kafka-python joins and rejoins a group inside polls, and gets nowhere in short ones: now and then one lasts so long, if nothing comes.
+JOIN_S = 0.02
+JOIN_EVERY_S = 0.25
 # How long a poll goes on while it finds nothing but the other lane's records, and how often it then saves how far it is.
 SKIP_S = 0.2
 SAVE_S = 2.0
@@ -63,7 +65,7 @@ class ChangeConsumer:
         self._polled: dict[int, int] = {}  # partition → offset after the last record returned
         self._saved: dict[int, int] = {}  # partition → offset committed here
         self._skipped: set[int] = set()  # partitions in which records were read over since the last commit
-        self._saved_at = 0.0
+        self._saved_at = self._waited_at = 0.0
 
     def open(self) -> None:
         """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
@@ -100,8 +102,7 @@ class ChangeConsumer:
         begun = time.monotonic()
         while True:
             with translated(self._kafka):
-                wait_s = timeout_s if self._client().assignment() else max(timeout_s, JOIN_S)
-                batches = self._client().poll(timeout_ms=int(wait_s * 1000), max_records=max_records)
+                batches = self._client().poll(timeout_ms=self._wait_ms(timeout_s), max_records=max_records)
             mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
             if mine:
                 return mine
@@ -110,6 +111,13 @@ class ChangeConsumer:
                 self._pass_on()
             if not batches or time.monotonic() - begun > SKIP_S:
                 return []
+
+    def _wait_ms(self, timeout_s: float) -> int:
+        now_s = time.monotonic()
+        if timeout_s < JOIN_S and now_s - self._waited_at < JOIN_EVERY_S:
+            return int(timeout_s * 1000)
+        self._waited_at = now_s
+        return int(max(timeout_s, JOIN_S) * 1000)
 
     def _takes(self, value: bytes | None) -> bool:
         return self._lane is None or is_read(value) == (self._lane == "backlog")
