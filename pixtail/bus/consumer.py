@@ -64,7 +64,6 @@ class ChangeConsumer:
         self._consumer: KafkaConsumer | None = None
         self._polled: dict[int, int] = {}  # partition → offset after the last record returned
         self._saved: dict[int, int] = {}  # partition → offset committed here
-        self._skipped: set[int] = set()  # partitions in which records were read over since the last commit
         self._saved_at = self._waited_at = 0.0
 
     def open(self) -> None:
@@ -106,7 +105,6 @@ class ChangeConsumer:
             mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
             if mine:
                 return mine
-            self._skipped.update(tp.partition for tp in batches)
             if self._polled == self._saved and (not batches or time.monotonic() - self._saved_at > SAVE_S):
                 self._pass_on()
             if not batches or time.monotonic() - begun > SKIP_S:
@@ -137,29 +135,20 @@ class ChangeConsumer:
                 self._forget()
                 return False
         self._saved.update(next_offsets)
-        self._skipped.difference_update(next_offsets)
         return True
 
     def _forget(self) -> None:
         """What was polled and not saved comes again, here or elsewhere."""
         self._polled, self._saved = {}, {}
-        self._skipped.clear()
 
     def _pass_on(self) -> None:
         """Commits past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else an idle
         group shows a lag for ever."""
         self._saved_at = time.monotonic()
-        ahead = {
-            tp.partition: position
-            for tp in self._client().assignment()
-            if (position := self._client().position(tp, timeout_ms=0) or 0) > self._known(tp.partition, position)
-        }
+        positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in self._client().assignment()}
+        ahead = {p: at for p, at in positions.items() if at is not None and at > self._saved.get(p, -1)}
         if ahead and self.commit(ahead):
             self._polled.update(ahead)
-
-    def _known(self, partition: int, position: int) -> int:
-        """The offset that the brokers have, as far as that matters."""
-        return self._saved.get(partition, -1 if partition in self._skipped else position)
 
     def lag(self) -> dict[int, int]:
         """Per assigned partition, the records behind the broker's last word, as far as this member has fetched."""

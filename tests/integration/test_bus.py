@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -392,10 +393,9 @@ def test_each_lane_reads_over_the_others_records(
             consumer.open()
             mine = drain(consumer, 200 if lane == "backlog" else 302)
             found[lane] = {c.entry.seq for c in mine if not isinstance(c.entry, Malformed)}
-            consumer.commit(
-                {p: max(c.offset for c in mine if c.partition == p) + 1 for p in {c.partition for c in mine}}
-            )
-            assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends())
+            ours = {p: max(c.offset for c in mine if c.partition == p) + 1 for p in {c.partition for c in mine}}
+            assert consumer.commit(ours)
+            assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends()), lane
     assert found["backlog"] == {number + 1 for number in range(500) if number % 5 in (0, 2)}
     assert found["live"] == {number + 1 for number in range(500) if number % 5 not in (0, 2)} | {1000}
     assert worker_lag(settings, topics) == 0
@@ -408,6 +408,21 @@ def test_a_lane_without_records_of_its_own_is_not_behind(
     with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, "backlog"), "backlog")) as consumer:
         consumer.open()
         assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends())
+
+
+def test_what_is_read_over_beside_a_record_of_ones_own_is_passed_too(
+    settings: Kafka, topics: Topics, producer: TransactionalProducer
+) -> None:
+    """Partition 0 has the other lane's records only, partition 1 one of ours, and both come in one poll."""
+    other = [replace(change(key, key + 1), partition=0) for key in range(30)]
+    producer.commit({topics.changes: [*other, replace(encode(changed(Op.READ, 50)), partition=1)]})
+    with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, "backlog"), "backlog")) as consumer:
+        consumer.open()
+        [mine] = drain(consumer, 1)
+        consumer.commit({1: mine.offset + 1})
+        assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends()), (
+            consumer.committed()
+        )
 
 
 def changed(op: Op, number: int) -> Change:
