@@ -102,8 +102,6 @@ class Worker:
         outage_limit_s: float = OUTAGE_LIMIT_S,
     ) -> None:
         self._topic = topic
-        self._live = live
-        self._backlog = backlog
         self._consumers = [live] if backlog is None else [live, backlog]
         self._dead = dead_letters
         self._store = store

@@ -58,8 +58,8 @@ class Batch:
             if not changes:
                 return
         self._author.add_rows(transaction, file, pos, changes, row, self.box)
-        self._bytes += size_bytes
         self._open_pending += len(changes)
+        self._bytes += size_bytes
         self._count(len(changes))
         if self._open_pending >= self._flush_rows or self._bytes >= MAX_BYTES:
             self._write_if_full()

@@ -7,8 +7,7 @@ Qdrant's answer: it is read back.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -20,10 +19,9 @@ from pixtail.core.ports import Applied
 from sink.batches import PointWrite, groups, overtaken, refused, undone, versions
 from sink.collection import collection_name, missing, require_dimension
 from sink.points import SEQ_PATH, check_vectors, conditions, stored_point
-from sink.qdrant_connection import Connection, Refused
-from sink.qdrant_errors import Kind
+from sink.qdrant_connection import Connection
 from sink.qdrant_ledger import Ledger
-from sink.qdrant_requests import Operation, operation, operations, search_filter, truncation
+from sink.qdrant_requests import Operation, id_of, operation, operations, search_filter, truncation
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
@@ -70,7 +68,7 @@ class QdrantStore:
         return None if info is None else self._vectors(info).size
 
     def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
-        return self._look(ids).versions if ids else {}
+        return self._look(ids) if ids else {}
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         check_vectors(writes, self._require_dimension(), self._alias, self._place)
@@ -81,7 +79,7 @@ class QdrantStore:
         self._ledger.forget(below)
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
-        found = {_id(record): record for record in self._retrieve(ids, True, with_vectors)}
+        found = {id_of(record): record for record in self._retrieve(ids, True, with_vectors)}
         return [_stored(found[point_id]) for point_id in ids if point_id in found]
 
     def search(
@@ -113,11 +111,11 @@ class QdrantStore:
             )
             return answer.points
 
-        hits: list[models.ScoredPoint] = self._read("search", ask, otherwise=[])
-        return [Hit(stored_point(_id(hit), hit.payload), hit.score) for hit in hits]
+        hits: list[models.ScoredPoint] = self._connection.read("search", ask, otherwise=[])
+        return [Hit(stored_point(id_of(hit), hit.payload), hit.score) for hit in hits]
 
     def count(self) -> int:
-        return self._read("count", lambda client: client.count(self._alias, exact=True).count, otherwise=0)
+        return self._connection.read("count", lambda client: client.count(self._alias, exact=True).count, otherwise=0)
 
     def close(self) -> None:
         self._connection.close()
@@ -128,36 +126,35 @@ class QdrantStore:
             self._ledger.put_floor(group.seq)
             self._send([truncation(group.seq)])
             return frozenset()
-        found = self._look([write.id for write in group])
-        stale = {write.id for write in group if refused(write, found.versions)}
+        stored = self._look([write.id for write in group])
+        stale = {write.id for write in group if refused(write, stored)}
         accepted = [write for write in group if write.id not in stale]
         if not accepted:
             return frozenset(stale)
-        self._ledger.put([write for write in accepted if isinstance(write, Delete)], found.tombstones)
-        self._send(operations(accepted, found.versions))
+        self._ledger.put([write for write in accepted if isinstance(write, Delete)])
+        self._send(operations(accepted, stored))
         return frozenset(stale | self._confirm(accepted))
 
     def _confirm(self, writes: Sequence[PointWrite]) -> set[PointId]:
         """Looks what became of the writes. Where another worker's older version slipped in after our look, and the shared condition hence
         left it, the write is done again under its own condition, which nothing older can fail."""
         ids = [write.id for write in writes]
-        stored = self._look(ids).versions
+        stored = self._look(ids)
         again = [write for write in writes if undone(write, stored)]
         if again:
             self._send([operation(write) for write in again])
-            stored = self._look(ids).versions
+            stored = self._look(ids)
         return {write.id for write in writes if overtaken(write, stored)}
 
-    def _look(self, ids: Collection[PointId]) -> _Found:
+    def _look(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
         """What is known of the rows. A point that a newer tombstone outdates is removed: it was written by somebody who was late, and
         did not live to see the tombstone himself."""
-        points = {_id(record): Sync.from_payload(record.payload) for record in self._retrieve(ids, [SYNC])}
-        tombstones, floor = self._ledger.find(ids)
-        known = versions(ids, points, tombstones, floor)
+        points = {id_of(record): Sync.from_payload(record.payload) for record in self._retrieve(ids, [SYNC])}
+        known = versions(ids, points, *self._ledger.find(ids))
         late = [Delete(i, v.seq - 1) for i, v in known.items() if isinstance(v, Gone) and points.get(i) is not None]
         if late:
             self._send([operation(delete) for delete in late])
-        return _Found(known, tombstones)
+        return known
 
     def _send(self, todo: Sequence[Operation]) -> None:
         self._connection.call("write to", lambda client: client.batch_update_points(self._alias, todo, wait=True))
@@ -167,23 +164,14 @@ class QdrantStore:
     ) -> list[models.Record]:
         if not ids:
             return []
-        return self._read(
+        return self._connection.read(
             "read",
             lambda client: client.retrieve(self._alias, list(ids), with_payload=columns, with_vectors=with_vectors),
             otherwise=[],
         )
 
-    def _read(self, doing: str, request: Callable[[QdrantClient], T], *, otherwise: T) -> T:
-        """The answer, or `otherwise` if there is no collection yet: to a reader that is an empty one."""
-        try:
-            return self._connection.call(doing, request)
-        except Refused as error:
-            if error.kind is Kind.MISSING:
-                return otherwise
-            raise
-
     def _describe(self, name: str) -> models.CollectionInfo | None:
-        return self._read("look at", lambda client: client.get_collection(name), otherwise=None)
+        return self._connection.read("look at", lambda client: client.get_collection(name), otherwise=None)
 
     def _dimension(self) -> int | None:
         """Asked once: the size of a collection's vectors never changes."""
@@ -202,23 +190,16 @@ class QdrantStore:
         info = self._describe(name)
         if info is None:
             vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
-            self._unless_exists("create", lambda client: client.create_collection(name, vectors))
+            self._connection.make("create", lambda client: client.create_collection(name, vectors))
             info = self._describe(name)
         if info is None:
             raise missing(name, self._place)
         self._require_fit(info, dimension)  # before the alias is set: a collection that does not fit stays out of sight
         alias = models.CreateAlias(collection_name=name, alias_name=self._alias)
         action = models.CreateAliasOperation(create_alias=alias)
-        self._unless_exists("name", lambda client: client.update_collection_aliases([action]))
+        self._connection.make("name", lambda client: client.update_collection_aliases([action]))
         log.info("collection created", place=self._place, alias=self._alias, collection=name, dimension=dimension)
         return info
-
-    def _unless_exists(self, doing: str, request: Callable[[QdrantClient], object]) -> None:
-        try:
-            self._connection.call(doing, request)
-        except Refused as error:
-            if error.kind is not Kind.EXISTS:
-                raise
 
     def _index_seq(self, client: QdrantClient) -> object:
         return client.create_payload_index(self._alias, SEQ_PATH, models.PayloadSchemaType.INTEGER, wait=True)
@@ -238,18 +219,6 @@ class QdrantStore:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What counts of each row, and the seqs of those tombstones that are a row's own."""
-
-    versions: Mapping[PointId, Version]
-    tombstones: Mapping[PointId, int]
-
-
-def _id(record: models.Record | models.ScoredPoint) -> PointId:
-    return record.id if isinstance(record.id, int) else str(record.id)
-
-
 def _stored(record: models.Record) -> StoredPoint:
     vector: Any = record.vector  # one unnamed vector: a plain list
-    return stored_point(_id(record), record.payload, vector)
+    return stored_point(id_of(record), record.payload, vector)

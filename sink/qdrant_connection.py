@@ -64,6 +64,23 @@ class Connection:
         except VENDOR_ERRORS as error:
             raise translated(failure(error), doing, self.place) from error
 
+    def read(self, doing: str, request: Callable[[QdrantClient], T], *, otherwise: T) -> T:
+        """As `call`, or `otherwise` if there is no such collection yet: to a reader that is an empty one."""
+        try:
+            return self.call(doing, request)
+        except Refused as error:
+            if error.kind is Kind.MISSING:
+                return otherwise
+            raise
+
+    def make(self, doing: str, request: Callable[[QdrantClient], object]) -> None:
+        """As `call`, for something that somebody else may make at the same time."""
+        try:
+            self.call(doing, request)
+        except Refused as error:
+            if error.kind is not Kind.EXISTS:
+                raise
+
     def version(self) -> str:
         return self.call("reach", lambda client: client.info().version)
 

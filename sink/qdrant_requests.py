@@ -44,6 +44,10 @@ def operation(write: PointWrite) -> Operation:
             return models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload_of(write), filter=selected))
 
 
+def id_of(record: models.Record | models.ScoredPoint) -> PointId:
+    return record.id if isinstance(record.id, int) else str(record.id)
+
+
 def truncation(seq: int) -> models.DeleteOperation:
     """Points without bookkeeping are not ours: a range never matches what is not there."""
     return _deletion(models.Filter(must=[models.FieldCondition(key=SEQ_PATH, range=models.Range(lt=seq))]))

@@ -21,6 +21,7 @@ from sink.points import conditions
 from sink.qdrant import QdrantStore
 from sink.qdrant_connection import TRIES, Connection, require_version, server
 from sink.qdrant_errors import Kind, failure
+from sink.qdrant_ledger import Ledger
 from sink.qdrant_requests import operations, search_filter, truncation
 from tests.support.points import direction, set_payload, sync, upsert
 from tests.support.stores import FINGERPRINT, local_qdrant, prepared
@@ -239,6 +240,15 @@ def test_a_version_that_slips_in_between_look_and_write_does_not_win() -> None:
 
 
 # --- the collection ----------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_tombstones_of_a_row_the_newer_stays_whatever_else_is_put_with_it() -> None:
+    harness = prepared(local_qdrant())
+    ledger = Ledger(harness.connection, harness.alias)
+    ledger.put([Delete(1, 15)])
+    ledger.put([Delete(2, 10), Delete(1, 20)])
+    ledger.put([Delete(1, 17)])
+    assert ledger.find([1, 2, 3]) == ({1: 20, 2: 10}, 0)
 
 
 def test_a_plain_collection_of_the_aliass_name_is_written_in_place() -> None:
