@@ -17,9 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.report import report
 from encoder.clip import load
 from encoder.pictures import Pictures
 from pixtail.app.demo.freshness import percentile
@@ -80,11 +78,7 @@ def main() -> None:
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
         "cores": os.cpu_count(),
     }
-    sys.stdout.write(json.dumps(result) + "\n")
-    table = Table("figure", "value")
-    for name, value in result.items():
-        table.add_row(name, str(value))
-    Console().print(table)
+    report(result)
 
 
 if __name__ == "__main__":

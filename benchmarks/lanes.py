@@ -13,8 +13,6 @@ cores, and worker and writer one interpreter.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import threading
 import time
@@ -22,9 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.report import report
 from encoder.clip import load
 from encoder.pictures import Pictures
 from encoder.worker import Worker
@@ -179,11 +175,7 @@ def show(uploads: Sequence[float], among: Sequence[float], rate: float, rate_amo
         "backlog_among_uploads_rows_per_s": round(rate_among),
         "backlog_keeps": round(rate_among / rate, 2),
     }
-    sys.stdout.write(json.dumps(result) + "\n")
-    table = Table("figure", "value")
-    for name, value in result.items():
-        table.add_row(name, str(value))
-    Console().print(table)
+    report(result)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,20 +46,8 @@ class TopicReader:
         with translated(self._kafka):
             if not self._client().assignment() and not self._assign():
                 return []
-            return self._read_to(self._client().end_offsets(self._client().assignment()))
-
-    def _read_to(self, ends: dict[TopicPartition, int]) -> list[Any]:
-        """`ends` are last stable offsets: open transactions lie beyond them."""
-        records: list[Any] = []
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
-        while any(self._client().position(tp) < end for tp, end in ends.items()):
-            batch = self._client().poll(timeout_ms=100)
-            records += [record for part in batch.values() for record in part]
-            if batch:
-                deadline = time.monotonic() + REQUEST_TIMEOUT_S
-            elif time.monotonic() > deadline:
-                raise stopped_sending(self._kafka, self._topic)
-        return records
+            ends = self._client().end_offsets(self._client().assignment())
+            return list(read_to(self._client(), ends, self._kafka))
 
     def _client(self) -> Any:
         if self._consumer is None:
@@ -72,8 +60,17 @@ class TopicReader:
             consumer.close()
 
 
-def stopped_sending(kafka: Kafka, topic: str) -> BusUnreachable:
-    return BusUnreachable(f"Kafka at {kafka.bootstrap} stopped sending {topic}", "Look at the broker's log")
+def read_to(consumer: KafkaConsumer, ends: Mapping[TopicPartition, int], kafka: Kafka) -> Iterator[Any]:
+    """The records up to `ends`, waiting until all of them are here. `ends` are last stable offsets: open transactions lie beyond them."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while any(consumer.position(tp) < end for tp, end in ends.items()):
+        batch = consumer.poll(timeout_ms=100)
+        yield from (record for part in batch.values() for record in part)
+        if batch:
+            deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        elif time.monotonic() > deadline:
+            topics = ", ".join({tp.topic for tp in ends})
+            raise BusUnreachable(f"Kafka at {kafka.bootstrap} stopped sending {topics}", "Look at the broker's log")
 
 
 @contextmanager

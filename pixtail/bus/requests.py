@@ -3,17 +3,16 @@ counts."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from pixtail.bus.client import REQUEST_TIMEOUT_S, client_options, discard, reach, translated
-from pixtail.bus.reading import TopicReader, stopped_sending
+from pixtail.bus.client import client_options, discard, reach, translated
+from pixtail.bus.reading import TopicReader, read_to
 from pixtail.bus.state import parsed, state_of
 from pixtail.bus.topics import Topics
 from pixtail.core.changes import key_bytes
@@ -46,8 +45,6 @@ class StateTopic:
 
         Raises `BusUnreachable`, `SettingError`.
         """
-        if self._consumer is not None:
-            return
         reach(self._kafka)
         with translated(self._kafka):
             self._consumer = KafkaConsumer(
@@ -66,31 +63,20 @@ class StateTopic:
 
         Raises `BusUnreachable`; `SettingError` if the record is not ours.
         """
+        consumer = self._open()
         with translated(self._kafka):
-            self._catch_up()
+            self._note(read_to(consumer, consumer.end_offsets([self._place]), self._kafka))
         return state_of(self._newest.get(key_bytes({"source": self._topics.source})), self._topics)
 
     def request(self) -> dict[str, Any] | None:
         """The newest one that has come since the last call, whoever wrote it; None without any. Does not wait. Raises `BusUnreachable`."""
         with translated(self._kafka):
-            self._poll(timeout_ms=0)
+            for records in self._open().poll(timeout_ms=0).values():
+                self._note(records)
         return parsed(self._newest.pop(_key(self._topics), None))
 
-    def _catch_up(self) -> None:
-        consumer = self._open()
-        (end,) = consumer.end_offsets([self._place]).values()
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
-        while consumer.position(self._place) < end:
-            if self._poll(timeout_ms=100):
-                deadline = time.monotonic() + REQUEST_TIMEOUT_S
-            elif time.monotonic() > deadline:
-                raise stopped_sending(self._kafka, self._topics.state)
-
-    def _poll(self, timeout_ms: int) -> bool:
-        batches = self._open().poll(timeout_ms=timeout_ms)
-        for batch in batches.values():
-            self._newest.update((record.key, record.value) for record in batch)
-        return bool(batches)
+    def _note(self, records: Iterable[Any]) -> None:
+        self._newest.update((record.key, record.value) for record in records)
 
     def _open(self) -> KafkaConsumer:
         if self._consumer is None:

@@ -86,11 +86,17 @@ class Bench:
         self.topic.send(Change(Op(op), {"id": number}, None, after, self.seq, Source("app", "images", ts_ms=1000)))
         return self.seq
 
+    def lanes(self) -> tuple[FakeTopic, FakeTopic | None]:
+        """Live and backlog."""
+        return self.topic, None
+
     def run(self) -> Bench:
         self.stop._event.clear()
+        live, backlog = self.lanes()
         Worker(
             topic="t",
-            live=self.topic,
+            live=live,
+            backlog=backlog,
             dead_letters=self.letters,
             store=self.store,
             pictures=self.pictures,
@@ -421,21 +427,12 @@ class LanesBench(Bench):
         self.order: list[int] = []
         self.encode = self.embedder.encode
 
+    def lanes(self) -> tuple[FakeTopic, FakeTopic | None]:
+        return OneLane(self.topic, "live"), OneLane(self.topic, "backlog")
+
     def run(self) -> Bench:
-        self.stop._event.clear()
         self.embedder.encode = self.encoding  # type: ignore[method-assign]
-        Worker(
-            topic="t",
-            live=OneLane(self.topic, "live"),
-            backlog=OneLane(self.topic, "backlog"),
-            dead_letters=self.letters,
-            store=self.store,
-            pictures=self.pictures,
-            embedder=self.embedder,
-            table=self.table,
-            model=Model(batch=self.batch, max_wait_ms=1),
-            metrics=self.metrics,
-        ).run(self.stop)
+        super().run()
         self.order = [write.id for write in self.store.writes if isinstance(write, Upsert | Delete)]  # type: ignore[misc]
         return self
 
