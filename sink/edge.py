@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from qdrant_edge import CountRequest, EdgeShard, Query, SearchRequest
+from qdrant_edge import CountRequest, EdgeShard, Query, ScrollRequest, SearchRequest
 
 from pixtail.core.errors import PixtailError, StoreUnreachable
 from pixtail.core.points import SYNC, Delete, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
@@ -27,6 +27,7 @@ from sink.edge_files import OpenerLock, Pointer, appearing, readable_errors, req
 from sink.edge_ledger import Ledger
 from sink.edge_requests import id_of, operations, search_filter, shard_config, truncation
 from sink.points import check_vectors, conditions, stored_point
+from sink.scanning import PAGE, Page, pages
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
@@ -109,6 +110,12 @@ class EdgeStore:
             return []
         found = {point.id: point for point in self._read(collection, ids, True, with_vectors)}
         return [found[point_id] for point_id in ids if point_id in found]
+
+    def scan(self, *, after: PointId | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
+        collection = self._open()
+        if collection is None:
+            return iter(())
+        return pages(lambda start: self._page(collection, start, with_vectors), after)
 
     def search(
         self,
@@ -193,6 +200,13 @@ class EdgeStore:
         with self._translated("read"):
             records: list[Any] = collection.shard.retrieve(list(ids), columns, with_vectors) if ids else []
         return (stored_point(id_of(record), record.payload, record.vector) for record in records)
+
+    def _page(self, collection: _Collection, start: Any, with_vectors: bool) -> Page:
+        request = ScrollRequest(offset=start, limit=PAGE, with_payload=True, with_vector=with_vectors)
+        with self._translated("read"):
+            found: tuple[list[Any], Any] = collection.shard.scroll(request)
+        records, following = found
+        return [stored_point(id_of(record), record.payload, record.vector) for record in records], following
 
     def _apply(self, collection: _Collection, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
         """Does the writes that are not refused; returns the ids of those that are. What is stored cannot change meanwhile: there is

@@ -52,6 +52,10 @@ class MeasuredStore:
         with self._timed("get"):
             return self._store.get(ids, with_vectors=with_vectors)
 
+    def scan(self, *, after: PointId | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
+        with self._counted():
+            yield from self._store.scan(after=after, with_vectors=with_vectors)
+
     def search(
         self,
         vector: Vector,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
@@ -14,6 +14,7 @@ from pixtail.core.ports import Applied
 from sink.batches import refused, versions
 from sink.collection import missing, require_dimension
 from sink.points import check_vectors, conditions, matches, payload_of, stored_point
+from sink.scanning import id_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,6 +90,13 @@ class MemoryStore:
         self._may_fail("get")
         with self._lock:
             return [self._stored(point_id, with_vectors) for point_id in ids if point_id in self._points]
+
+    def scan(self, *, after: PointId | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
+        self._may_fail("scan")
+        start = None if after is None else id_order(after)
+        for point_id in sorted(self._points, key=id_order):
+            if start is None or id_order(point_id) > start:
+                yield from self.get([point_id], with_vectors=with_vectors)
 
     def search(
         self,

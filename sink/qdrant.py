@@ -7,7 +7,7 @@ Qdrant's answer: it is read back.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -22,6 +22,7 @@ from sink.points import SEQ_PATH, check_vectors, conditions, stored_point
 from sink.qdrant_connection import Connection
 from sink.qdrant_ledger import Ledger
 from sink.qdrant_requests import Operation, id_of, operation, operations, search_filter, truncation
+from sink.scanning import PAGE, Page, pages
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
@@ -81,6 +82,9 @@ class QdrantStore:
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         found = {id_of(record): record for record in self._retrieve(ids, True, with_vectors)}
         return [_stored(found[point_id]) for point_id in ids if point_id in found]
+
+    def scan(self, *, after: PointId | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
+        return pages(lambda start: self._page(start, with_vectors), after)
 
     def search(
         self,
@@ -169,6 +173,14 @@ class QdrantStore:
             lambda client: client.retrieve(self._alias, list(ids), with_payload=columns, with_vectors=with_vectors),
             otherwise=[],
         )
+
+    def _page(self, start: Any, with_vectors: bool) -> Page:
+        def ask(client: QdrantClient) -> tuple[list[models.Record], Any]:
+            return client.scroll(self._alias, limit=PAGE, offset=start, with_payload=True, with_vectors=with_vectors)
+
+        nothing: tuple[list[models.Record], Any] = [], None
+        records, following = self._connection.read("read", ask, otherwise=nothing)
+        return [_stored(record) for record in records], following
 
     def _describe(self, name: str) -> models.CollectionInfo | None:
         return self._connection.read("look at", lambda client: client.get_collection(name), otherwise=None)

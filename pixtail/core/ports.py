@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -103,6 +103,12 @@ class VectorStore(Protocol):
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         """The points that exist, in the order of `ids`."""
+
+    def scan(self, *, after: PointId | None = None, with_vectors: bool = False) -> Iterator[StoredPoint]:
+        """Every point with an id beyond `after`, in the order of ids: numbers first, then UUIDs. Memory is that of a page.
+
+        What is written meanwhile may be seen or not; what stays as it is comes exactly once.
+        """
 
     def search(
         self,

@@ -72,6 +72,37 @@ def harness_of(kind: str, path: Path) -> Harness:
     return real_qdrant(str(QDRANT_URL), os.environ.get("QDRANT_API_KEY"), grpc=kind == "qdrant-grpc")
 
 
+def test_a_scan_sees_every_point_once_in_the_order_of_ids(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("sink.edge", "sink.qdrant"):
+        monkeypatch.setattr(f"{module}.PAGE", 3)
+    ids: list[PointId] = [7, 2, 10, UUID, LAST_ID, 1, 0, UUID.replace("6", "a"), 1 << 63, 300]
+    store.apply([upsert(point_id, 1) for point_id in ids])
+    in_order = [0, 1, 2, 7, 10, 300, 1 << 63, LAST_ID, UUID, UUID.replace("6", "a")]
+    assert [point.id for point in store.scan()] == in_order
+    assert [point.id for point in store.scan(after=10)] == in_order[5:]
+    assert [point.id for point in store.scan(after=11)] == in_order[5:]
+    assert [point.id for point in store.scan(after=UUID)] == in_order[-1:]
+    assert all(point.sync == sync(1) and point.vector is None for point in store.scan())
+    assert all(np.allclose(point.vector, direction(1), atol=1e-5) for point in store.scan(with_vectors=True))
+
+
+def test_a_store_without_a_collection_has_nothing_to_scan(bare: Harness) -> None:
+    assert list(bare.store.scan()) == []
+
+
+def test_points_that_go_while_a_scan_is_under_way_cost_it_none_of_the_others(
+    store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sink.edge", "sink.qdrant"):
+        monkeypatch.setattr(f"{module}.PAGE", 2)
+    store.apply([upsert(point_id, 1) for point_id in range(10)])
+    scanned = store.scan()
+    seen = [next(scanned).id]
+    store.apply([Delete(point_id, 2) for point_id in (2, 3, 6)])
+    seen += [point.id for point in scanned]
+    assert [i for i in seen if i not in (2, 3, 6)] == [0, 1, 4, 5, 7, 8, 9]
+
+
 @pytest.mark.qdrant_server
 def test_the_suite_runs_over_a_real_server() -> None:
     if not QDRANT_URL:

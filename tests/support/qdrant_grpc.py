@@ -89,6 +89,22 @@ class _Points(q.PointsServicer):
         records = _found(context, lambda: self._client.retrieve(request.collection_name, ids, payload, vectors))
         return q.GetResponse(result=[RestToGrpc.convert_record(record) for record in records])
 
+    def Scroll(self, request: Any, context: Any) -> Any:
+        records, following = _found(
+            context,
+            lambda: self._client.scroll(
+                request.collection_name,
+                limit=request.limit,
+                offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
+                with_payload=GrpcToRest.convert_with_payload_interface(request.with_payload),
+                with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+            ),
+        )
+        return q.ScrollResponse(
+            result=[RestToGrpc.convert_record(record) for record in records],
+            next_page_offset=None if following is None else RestToGrpc.convert_extended_point_id(following),
+        )
+
     def Query(self, request: Any, context: Any) -> Any:
         answer = _found(
             context,
