@@ -21,7 +21,7 @@ class HeldStore:
         self._stop = stop
 
     def prepare(self, dimension: int, fingerprint: str) -> None:
-        """Raises `DimensionMismatch`."""
+        """Raises `DimensionMismatch`, `ModelMismatch`."""
         self._backoff.call(lambda: self._store.prepare(dimension, fingerprint), self._stop)
 
     def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:

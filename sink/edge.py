@@ -20,10 +20,19 @@ from qdrant_edge import CountRequest, EdgeShard, Query, ScrollRequest, SearchReq
 
 from pixtail.core.errors import PixtailError, StoreUnreachable
 from pixtail.core.points import SYNC, Delete, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
-from pixtail.core.ports import Applied
+from pixtail.core.ports import NOTHING, Applied
 from sink.batches import PointWrite, groups, refused, versions
-from sink.collection import collection_name, missing, require_dimension
-from sink.edge_files import OpenerLock, Pointer, appearing, readable_errors, require_space, sync_folder
+from sink.collection import collection_name, generation_of, missing, require_dimension, require_model
+from sink.edge_files import (
+    MADE_BY,
+    OpenerLock,
+    Pointer,
+    appearing,
+    readable_errors,
+    require_space,
+    sync_folder,
+    tombstones_file,
+)
 from sink.edge_ledger import Ledger
 from sink.edge_requests import id_of, operations, search_filter, shard_config, truncation
 from sink.points import check_vectors, conditions, stored_point
@@ -41,32 +50,41 @@ log = structlog.get_logger(__name__)
 class EdgeStore:
     """A `VectorStore` in the folder `path`. Thread-safe; one object in one process at a time, others get `StoreBusy`.
 
-    `api_address` is where this process can be asked instead; the second opener is told.
+    It is the given generation of `alias`; without one, the collection that the alias names at the first use. Several generations may be
+    open at once under one `lock`. `api_address` is where this process can be asked instead; the second opener is told.
     """
 
     def __init__(
-        self, path: Path, alias: str, *, api_address: str | None = None, min_free_bytes: int = MIN_FREE_BYTES
+        self,
+        path: Path,
+        alias: str,
+        generation: str = "",
+        *,
+        lock: OpenerLock | None = None,
+        api_address: str | None = None,
+        min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
         self._path = path
         self._alias = alias
+        self._generation = generation
         self._place = f"the embedded store in {path}"
         self._min_free_bytes = min_free_bytes
-        self._lock = OpenerLock(path / f"{alias}.lock", api_address)
+        self._lock = lock or OpenerLock(path / f"{alias}.lock", api_address)
         self._pointer = Pointer(path, alias)
-        self._ledger = Ledger(path / f"{alias}.tombstones")
         self._opening = threading.RLock()
         self._writing = threading.Lock()
         self._collection: _Collection | None = None
         self._unflushed = 0
 
-    def prepare(self, dimension: int, fingerprint: str) -> None:
+    def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
         with self._opening:
             self._lock.acquire()
-            if self._pointer.read() is None:
+            if self._folder() is None:
                 require_space(self._path, self._min_free_bytes)
-                self._create(collection_name(self._alias, fingerprint), dimension)
+                self._create(collection_name(self._alias, self._generation or fingerprint), dimension, made_by)
             collection = self._require()
             require_dimension(collection.dimension, dimension, self._alias, self._place)
+            require_model(generation_of(self._alias, collection.folder.name), fingerprint, self._alias, self._place)
             with self._translated("vacuum"), self._writing:
                 collection.shard.optimize()  # at the start only: it holds the interpreter while it copies
 
@@ -88,7 +106,7 @@ class EdgeStore:
 
     def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
         collection = self._open()
-        return {} if collection is None else self._versions(ids, self._syncs(collection, ids))
+        return {} if collection is None else self._versions(collection, ids, self._syncs(collection, ids))
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         collection = self._require()
@@ -100,9 +118,9 @@ class EdgeStore:
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
 
     def forget(self, below: int) -> None:
-        self._require()
+        collection = self._require()
         with self._writing, self._translated("write to"):
-            self._ledger.forget(below)
+            collection.ledger.forget(below)
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         collection = self._open()
@@ -148,21 +166,23 @@ class EdgeStore:
             return int(collection.shard.count(CountRequest(exact=True)))
 
     def close(self) -> None:
+        self.shut()
+        self._lock.release()
+
+    def shut(self) -> None:
+        """As `close`, but for the lock, which others may share."""
         with self._opening, self._writing:
             if self._collection is not None:
                 with self._translated("close"):
                     self._collection.shard.close()
-                    self._ledger.close()
+                    self._collection.ledger.close()
                 self._collection = None
-            self._lock.release()
 
     def _open(self) -> _Collection | None:
-        """The collection behind the alias, opened at the first use; None if there is none yet."""
+        """The collection, opened at the first use; None if there is none yet."""
         with self._opening:
-            if self._collection is None and (folder := self._pointer.read()) is not None:
+            if self._collection is None and (folder := self._folder()) is not None:
                 self._lock.acquire()
-                with self._translated("open"):
-                    self._ledger.open()
                 self._collection = self._load(folder)
                 log.info("embedded store opened", folder=str(folder), dimension=self._collection.dimension)
             return self._collection
@@ -173,26 +193,38 @@ class EdgeStore:
             raise missing(self._alias, self._place)
         return collection
 
-    def _create(self, name: str, dimension: int) -> None:
+    def _folder(self) -> Path | None:
+        if not self._generation:
+            return self._pointer.read()
+        folder = self._path / collection_name(self._alias, self._generation)
+        return folder if folder.exists() else None
+
+    def _create(self, name: str, dimension: int, made_by: Mapping[str, str]) -> None:
         folder = self._path / name
         if not folder.exists():  # else a crash came between the folder and the pointer
             with appearing(folder) as building, self._translated("create"):
                 EdgeShard.create(str(building), shard_config(dimension)).close()
-        self._pointer.write(name)
+                (building / MADE_BY).write_text(json.dumps(dict(made_by)))
+        if self._pointer.read() is None:
+            self._pointer.write(name)
 
     def _load(self, folder: Path) -> _Collection:
         with readable_errors(self._path):
             config = json.loads((folder / "edge_config.json").read_text())
         with self._translated("open"):
             dimension = int(config["vectors"][""]["size"])
-            return _Collection(EdgeShard.load(str(folder), shard_config(dimension)), folder, dimension)
+            ledger = Ledger(tombstones_file(folder))
+            ledger.open()
+            return _Collection(EdgeShard.load(str(folder), shard_config(dimension)), folder, dimension, ledger)
 
     def _syncs(self, collection: _Collection, ids: Collection[PointId]) -> dict[PointId, Sync | None]:
         return {point.id: point.sync for point in self._read(collection, ids, [SYNC])}
 
-    def _versions(self, ids: Collection[PointId], points: Mapping[PointId, Sync | None]) -> dict[PointId, Version]:
+    def _versions(
+        self, collection: _Collection, ids: Collection[PointId], points: Mapping[PointId, Sync | None]
+    ) -> dict[PointId, Version]:
         with self._translated("read"):
-            return versions(ids, points, *self._ledger.find(ids))
+            return versions(ids, points, *collection.ledger.find(ids))
 
     def _read(
         self, collection: _Collection, ids: Collection[PointId], columns: bool | list[str], with_vectors: bool = False
@@ -213,16 +245,16 @@ class EdgeStore:
         one opener, and it holds `_writing`. After a crash between a tombstone and its delete the delete comes again."""
         if isinstance(group, Truncate):
             with self._translated("write to"):
-                self._ledger.put_floor(group.seq)
+                collection.ledger.put_floor(group.seq)
             self._update(collection, [truncation(group.seq)])
             return frozenset()
         ids = [write.id for write in group]
         present = self._syncs(collection, ids)
-        stored = self._versions(ids, present)
+        stored = self._versions(collection, ids, present)
         accepted = [write for write in group if not refused(write, stored)]
         if deletes := [write for write in accepted if isinstance(write, Delete)]:
             with self._translated("write to"):
-                self._ledger.put(deletes)
+                collection.ledger.put(deletes)
         self._update(collection, operations(accepted, present))
         return frozenset(write.id for write in group) - {write.id for write in accepted}
 
@@ -254,12 +286,13 @@ class EdgeStore:
 
 
 class _Collection:
-    """An open shard."""
+    """An open shard and its tombstones."""
 
-    def __init__(self, shard: EdgeShard, folder: Path, dimension: int) -> None:
+    def __init__(self, shard: EdgeShard, folder: Path, dimension: int, ledger: Ledger) -> None:
         self.shard = shard
         self.folder = folder
         self.dimension = dimension
+        self.ledger = ledger
 
     def sync_log(self) -> None:
         sync_folder(self.folder / "wal")

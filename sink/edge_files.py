@@ -1,9 +1,9 @@
 """The folder of the embedded store: one opener, an alias that is a pointer file, collections that appear whole or not at all.
 
 <path>/<alias>.lock                  held by the opener (flock); says {"pid", "api"}
-<path>/<alias>.alias                 the name of the collection behind the alias
-<path>/<alias>__<fingerprint>/       the collection: one shard of qdrant-edge
-<path>/<alias>.tombstones            which version deleted a row, for all collections of the alias (SQLite)
+<path>/<alias>.alias                 the names of the collection behind the alias, and of the one before it
+<path>/<alias>__<generation>/        a collection: one shard of qdrant-edge, and `made_by.json`
+<path>/<alias>__<generation>.tombstones   which version deleted a row (SQLite)
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ def readable_errors(path: Path) -> Iterator[None]:
             f"the embedded store in {path} cannot be used: {error.strerror or error}",
             "Set qdrant.path to a folder on a local disk that this user may write",
         ) from error
+
+
+MADE_BY = "made_by.json"
+
+
+def tombstones_file(collection: Path) -> Path:
+    return collection.with_name(f"{collection.name}.tombstones")
 
 
 class OpenerLock:
@@ -90,7 +97,7 @@ def _opener(recorded: bytes) -> dict[str, Any]:
 
 
 class Pointer:
-    """The alias: which collection folder is the current one. Changes atomically."""
+    """The alias: which collection folder is the current one, and which was it before. Changes atomically."""
 
     def __init__(self, path: Path, alias: str) -> None:
         self._folder = path
@@ -98,20 +105,27 @@ class Pointer:
 
     def read(self) -> Path | None:
         """The collection's folder; None if there is none yet."""
-        with readable_errors(self._folder):
-            try:
-                name = self._file.read_text().strip()
-            except FileNotFoundError:
-                return None
-        return self._folder / name
+        return self._named(0)
 
-    def write(self, collection: str) -> None:
+    def previous(self) -> Path | None:
+        """The folder of the collection before the last change."""
+        return self._named(1)
+
+    def write(self, collection: str, previous: str = "") -> None:
         new = self._file.with_suffix(".alias.new")
         with readable_errors(self._folder):
-            new.write_text(collection + "\n")
+            new.write_text("\n".join([collection, previous]).strip() + "\n")
             sync_file(new)
             new.replace(self._file)
             sync_file(self._folder)
+
+    def _named(self, line: int) -> Path | None:
+        with readable_errors(self._folder):
+            try:
+                names = self._file.read_text().split()
+            except FileNotFoundError:
+                return None
+        return self._folder / names[line] if line < len(names) else None
 
 
 @contextmanager

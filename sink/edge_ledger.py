@@ -1,4 +1,4 @@
-"""The tombstones of the embedded store: a table of SQLite beside its collections, which all collections of the alias share."""
+"""The tombstones of a collection of the embedded store: a table of SQLite beside its folder."""
 
 from __future__ import annotations
 

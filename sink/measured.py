@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pixtail.core.errors import PixtailError
 from pixtail.core.metrics import Metrics
 from pixtail.core.points import Hit, PointId, StoredPoint, Version, Write
-from pixtail.core.ports import Applied, VectorStore
+from pixtail.core.ports import NOTHING, Applied, VectorStore
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
@@ -24,9 +24,9 @@ class MeasuredStore:
         self._store = store
         self._metrics = metrics
 
-    def prepare(self, dimension: int, fingerprint: str) -> None:
+    def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
         with self._counted():
-            self._store.prepare(dimension, fingerprint)
+            self._store.prepare(dimension, fingerprint, made_by)
 
     def check(self) -> str:
         with self._counted():

@@ -10,9 +10,9 @@ import numpy as np
 
 from pixtail.core.errors import PixtailError
 from pixtail.core.points import Delete, Hit, PointId, SetPayload, StoredPoint, Sync, Truncate, Upsert, Version, Write
-from pixtail.core.ports import Applied
+from pixtail.core.ports import NOTHING, Applied
 from sink.batches import refused, versions
-from sink.collection import missing, require_dimension
+from sink.collection import missing, require_dimension, require_model
 from sink.points import check_vectors, conditions, matches, payload_of, stored_point
 from sink.scanning import id_order
 
@@ -42,21 +42,25 @@ class MemoryStore:
     `fail_with`, when set, is raised by every method named in `fail_in` (None: by all but `close`), until it is set back to None.
     """
 
-    def __init__(self, alias: str = "images") -> None:
+    def __init__(self, alias: str = "images", generation: str = "") -> None:
         self.fail_with: PixtailError | None = None
         self.fail_in: Collection[str] | None = None
         self._alias = alias
+        self._generation = generation
         self._dimension: int | None = None
+        self.made_by: Mapping[str, str] = NOTHING
         self._points: dict[PointId, _Point] = {}
         self._gone: dict[PointId, int] = {}
         self._floor = 0
         self._lock = threading.Lock()
 
-    def prepare(self, dimension: int, fingerprint: str) -> None:
+    def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
         self._may_fail("prepare")
         with self._lock:
             require_dimension(self._dimension or dimension, dimension, self._alias, PLACE)
-            self._dimension = dimension
+            self._generation = self._generation or fingerprint
+            require_model(self._generation, fingerprint, self._alias, PLACE)
+            self._dimension, self.made_by = dimension, self.made_by or made_by
 
     def check(self) -> str:
         self._may_fail("check")

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from pixtail.core.metrics import Metrics
-from pixtail.core.ports import VectorStore
-from pixtail.core.settings import Qdrant, Settings
+from pixtail.core.ports import Index, VectorStore
+from pixtail.core.settings import Settings
 from sink.measured import MeasuredStore
+
+# Each adapter brings its vendor's library, which takes its time to import: only the one that is used.
 
 
 def open_store(settings: Settings, *, metrics: Metrics | None = None, api_address: str | None = None) -> VectorStore:
-    """The Qdrant server at `qdrant.url`, else the embedded store in `qdrant.path`. Connects and opens nothing yet.
+    """The collection that is searched now: in the Qdrant server at `qdrant.url`, else in the embedded store in `qdrant.path`. Connects and
+    opens nothing yet.
 
     `api_address` is the HTTP address of this process, if it serves one: whoever finds the embedded store open is told to ask there.
     Raises `SettingError` if `qdrant.url` is no address.
     """
-    store = _store(settings.qdrant, api_address)
+    store = _store(settings, api_address)
     return store if metrics is None else MeasuredStore(store, metrics)
 
 
-def _store(settings: Qdrant, api_address: str | None) -> VectorStore:
-    # Each adapter brings its vendor's library, which takes its time to import: only the one that is used.
-    if settings.url:
+def open_index(settings: Settings, *, api_address: str | None = None) -> Index:
+    """As `open_store`, with all the collections."""
+    qdrant = settings.qdrant
+    if qdrant.url:
+        from sink.qdrant_connection import server
+        from sink.qdrant_index import QdrantIndex
+
+        return QdrantIndex(server(qdrant), qdrant.collection)
+    from sink.edge_index import EdgeIndex
+
+    return EdgeIndex(qdrant.path, qdrant.collection, api_address=api_address)
+
+
+def _store(settings: Settings, api_address: str | None) -> VectorStore:
+    qdrant = settings.qdrant
+    if qdrant.url:
         from sink.qdrant import QdrantStore
         from sink.qdrant_connection import server
 
-        return QdrantStore(server(settings), settings.collection)
+        return QdrantStore(server(qdrant), qdrant.collection)
     from sink.edge import EdgeStore
 
-    return EdgeStore(settings.path, settings.collection, api_address=api_address)
+    return EdgeStore(qdrant.path, qdrant.collection, api_address=api_address)

@@ -15,10 +15,11 @@ from qdrant_client import QdrantClient, models
 
 from pixtail.core.errors import SettingError
 from pixtail.core.points import SYNC, Delete, Gone, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
-from pixtail.core.ports import Applied
+from pixtail.core.ports import NOTHING, Applied
 from sink.batches import PointWrite, groups, overtaken, refused, undone, versions
-from sink.collection import collection_name, missing, require_dimension
+from sink.collection import collection_name, generation_of, missing, require_dimension, require_model
 from sink.points import SEQ_PATH, check_vectors, conditions, stored_point
+from sink.qdrant_aliases import Aliases
 from sink.qdrant_connection import Connection
 from sink.qdrant_ledger import Ledger
 from sink.qdrant_requests import Operation, id_of, operation, operations, search_filter, truncation
@@ -34,38 +35,45 @@ log = structlog.get_logger(__name__)
 
 
 class QdrantStore:
-    """A `VectorStore` behind the alias (or plain collection) `alias` of a Qdrant server, 1.16 or newer. Thread-safe."""
+    """A `VectorStore` in a Qdrant server, 1.16 or newer. Thread-safe.
 
-    def __init__(self, connection: Connection, alias: str) -> None:
+    It is the given generation of `alias`; without one, the collection that the alias names at the first use, or that has its name.
+    """
+
+    def __init__(self, connection: Connection, alias: str, generation: str = "") -> None:
         self._connection = connection
         self._alias = alias
-        self._ledger = Ledger(connection, alias)
+        self._aliases = Aliases(connection, alias)
+        self._name = collection_name(alias, generation) if generation else None
         self._known_dimension: int | None = None
 
     @property
     def _place(self) -> str:
         return self._connection.place
 
-    def prepare(self, dimension: int, fingerprint: str) -> None:
-        self._ledger.prepare()
-        info = self._describe(self._alias)
-        if info is None:
-            info = self._create(collection_name(self._alias, fingerprint), dimension)
+    def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
+        name = self._collection() or collection_name(self._alias, fingerprint)
+        info = self._describe(name) or self._create(name, dimension, made_by)
         self._require_fit(info, dimension)
+        require_model(generation_of(self._alias, name), fingerprint, self._alias, self._place)
         if SEQ_PATH not in info.payload_schema:
-            self._connection.call("index", self._index_seq)
+            self._connection.call("index", lambda client: self._index_seq(client, name))
+        Ledger(self._connection, name).prepare()
+        if self._aliases.collection() is None:
+            self._aliases.first(name)
+        self._name = name
 
     def check(self) -> str:
         version = self._connection.version()
         place = f"{self._place} (version {version})"
-        if self._describe(self._alias) is None:
+        if self._describe(self._where()) is None:
             return f"{place}, no collection {self._alias} yet"
         nobody = models.PointIdsList(points=[str(uuid.uuid4())])
-        self._connection.call("write to", lambda client: client.delete(self._alias, nobody, wait=True))
+        self._connection.call("write to", lambda client: client.delete(self._where(), nobody, wait=True))
         return f"{place}, collection {self._alias}, {self.count()} points"
 
     def dimension(self) -> int | None:
-        info = self._describe(self._alias)
+        info = self._describe(self._where())
         return None if info is None else self._vectors(info).size
 
     def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
@@ -77,7 +85,7 @@ class QdrantStore:
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
 
     def forget(self, below: int) -> None:
-        self._ledger.forget(below)
+        self._ledger().forget(below)
 
     def get(self, ids: Sequence[PointId], *, with_vectors: bool = False) -> list[StoredPoint]:
         found = {id_of(record): record for record in self._retrieve(ids, True, with_vectors)}
@@ -105,7 +113,7 @@ class QdrantStore:
 
         def ask(client: QdrantClient) -> list[models.ScoredPoint]:
             answer = client.query_points(
-                self._alias,
+                self._where(),
                 query,
                 query_filter=wanted,
                 limit=limit,
@@ -119,7 +127,7 @@ class QdrantStore:
         return [Hit(stored_point(id_of(hit), hit.payload), hit.score) for hit in hits]
 
     def count(self) -> int:
-        return self._connection.read("count", lambda client: client.count(self._alias, exact=True).count, otherwise=0)
+        return self._connection.read("count", lambda client: client.count(self._where(), exact=True).count, otherwise=0)
 
     def close(self) -> None:
         self._connection.close()
@@ -127,7 +135,7 @@ class QdrantStore:
     def _apply(self, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
         """Does one group of writes; returns the ids of those that were refused or have been overtaken since."""
         if isinstance(group, Truncate):
-            self._ledger.put_floor(group.seq)
+            self._ledger().put_floor(group.seq)
             self._send([truncation(group.seq)])
             return frozenset()
         stored = self._look([write.id for write in group])
@@ -135,7 +143,7 @@ class QdrantStore:
         accepted = [write for write in group if write.id not in stale]
         if not accepted:
             return frozenset(stale)
-        self._ledger.put([write for write in accepted if isinstance(write, Delete)])
+        self._ledger().put([write for write in accepted if isinstance(write, Delete)])
         self._send(operations(accepted, stored))
         return frozenset(stale | self._confirm(accepted))
 
@@ -154,14 +162,14 @@ class QdrantStore:
         """What is known of the rows. A point that a newer tombstone outdates is removed: it was written by somebody who was late, and
         did not live to see the tombstone himself."""
         points = {id_of(record): Sync.from_payload(record.payload) for record in self._retrieve(ids, [SYNC])}
-        known = versions(ids, points, *self._ledger.find(ids))
+        known = versions(ids, points, *self._ledger().find(ids))
         late = [Delete(i, v.seq - 1) for i, v in known.items() if isinstance(v, Gone) and points.get(i) is not None]
         if late:
             self._send([operation(delete) for delete in late])
         return known
 
     def _send(self, todo: Sequence[Operation]) -> None:
-        self._connection.call("write to", lambda client: client.batch_update_points(self._alias, todo, wait=True))
+        self._connection.call("write to", lambda client: client.batch_update_points(self._where(), todo, wait=True))
 
     def _retrieve(
         self, ids: Collection[PointId], columns: bool | list[str], with_vectors: bool = False
@@ -170,13 +178,13 @@ class QdrantStore:
             return []
         return self._connection.read(
             "read",
-            lambda client: client.retrieve(self._alias, list(ids), with_payload=columns, with_vectors=with_vectors),
+            lambda client: client.retrieve(self._where(), list(ids), with_payload=columns, with_vectors=with_vectors),
             otherwise=[],
         )
 
     def _page(self, start: Any, with_vectors: bool) -> Page:
         def ask(client: QdrantClient) -> tuple[list[models.Record], Any]:
-            return client.scroll(self._alias, limit=PAGE, offset=start, with_payload=True, with_vectors=with_vectors)
+            return client.scroll(self._where(), limit=PAGE, offset=start, with_payload=True, with_vectors=with_vectors)
 
         nothing: tuple[list[models.Record], Any] = [], None
         records, following = self._connection.read("read", ask, otherwise=nothing)
@@ -197,24 +205,32 @@ class QdrantStore:
             raise missing(self._alias, self._place)
         return dimension
 
-    def _create(self, name: str, dimension: int) -> models.CollectionInfo:
-        """The collection `name` with the alias pointing to it. Several workers may do this at once."""
+    def _collection(self) -> str | None:
+        """The collection that this store stays with; None while there is none."""
+        if self._name is None:
+            self._name = self._aliases.collection()
+        return self._name
+
+    def _where(self) -> str:
+        return self._collection() or self._alias
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self._connection, self._where())
+
+    def _create(self, name: str, dimension: int, made_by: Mapping[str, str]) -> models.CollectionInfo:
+        """Several workers may do this at once."""
+        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
+        self._connection.make(
+            "create", lambda client: client.create_collection(name, vectors, metadata=dict(made_by) or None)
+        )
         info = self._describe(name)
         if info is None:
-            vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
-            self._connection.make("create", lambda client: client.create_collection(name, vectors))
-            info = self._describe(name)
-        if info is None:
             raise missing(name, self._place)
-        self._require_fit(info, dimension)  # before the alias is set: a collection that does not fit stays out of sight
-        alias = models.CreateAlias(collection_name=name, alias_name=self._alias)
-        action = models.CreateAliasOperation(create_alias=alias)
-        self._connection.make("name", lambda client: client.update_collection_aliases([action]))
-        log.info("collection created", place=self._place, alias=self._alias, collection=name, dimension=dimension)
+        log.info("collection created", place=self._place, collection=name, dimension=dimension)
         return info
 
-    def _index_seq(self, client: QdrantClient) -> object:
-        return client.create_payload_index(self._alias, SEQ_PATH, models.PayloadSchemaType.INTEGER, wait=True)
+    def _index_seq(self, client: QdrantClient, name: str) -> object:
+        return client.create_payload_index(name, SEQ_PATH, models.PayloadSchemaType.INTEGER, wait=True)
 
     def _require_fit(self, info: models.CollectionInfo, dimension: int) -> None:
         require_dimension(self._vectors(info).size, dimension, self._alias, self._place)

@@ -1,4 +1,4 @@
-"""The tombstones in a Qdrant server: a collection without vectors, `<alias>__tombstones`, which all collections of the alias share.
+"""The tombstones of a collection in a Qdrant server: beside it, another one without vectors, `<collection>__tombstones`.
 
 How it closes the hole that conditional writes leave: a delete puts its tombstone first and removes the point then; an upsert looks for
 tombstones when it is done, and removes the point if there is a newer one. In whichever order the four steps come, the point is gone.
@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient, models
 
 from pixtail.core.changes import TRUNCATE_KEY
 from pixtail.core.points import Delete, PointId, point_id
+from sink.collection import tombstones_of
 from sink.qdrant_connection import Connection
 from sink.qdrant_requests import id_of
 
@@ -23,9 +24,9 @@ _FLOOR = point_id("*", TRUNCATE_KEY)
 class Ledger:
     """Which version of a row deleted it. Thread-safe; raises as `Connection.call`."""
 
-    def __init__(self, connection: Connection, alias: str) -> None:
+    def __init__(self, connection: Connection, collection: str) -> None:
         self._connection = connection
-        self._name = f"{alias}__tombstones"
+        self._name = tombstones_of(collection)
 
     def prepare(self) -> None:
         """Makes the collection if there is none. Several workers may do this at once."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pixtail.app.wiring import needs
 from pixtail.core.errors import PixtailError, StoreBusy, StoreUnreachable
-from pixtail.core.ports import VectorStore
+from pixtail.core.ports import Index, VectorStore
 from pixtail.core.settings import Settings
 
 T = TypeVar("T")
@@ -21,15 +21,22 @@ Request = tuple[str, str, dict[str, Any]]
 def ask(
     settings: Settings, from_store: Callable[[VectorStore], T], request: Request, from_api: Callable[[Any], T]
 ) -> T:
-    """The answer of the store; if the embedded store is open elsewhere, of that process's API.
+    """As `ask_index`, of the collection that is searched."""
+    return ask_index(settings, lambda index: from_store(index.store(index.current() or "")), request, from_api)
+
+
+def ask_index(
+    settings: Settings, from_index: Callable[[Index], T], request: Request, from_api: Callable[[Any], T]
+) -> T:
+    """The answer of the index; if the embedded store is open elsewhere, of that process's API.
 
     Raises `StoreBusy` if that process serves no API, `PixtailError` with the API's own words if it refuses.
     """
     with needs("encode"):
-        from sink.open import open_store
+        from sink.open import open_index
     try:
-        with closing(open_store(settings)) as store:
-            return from_store(store)
+        with closing(open_index(settings)) as index:
+            return from_index(index)
     except StoreBusy as busy:
         if busy.api is None:
             raise

@@ -14,11 +14,11 @@ from pixtail.app import wiring
 from pixtail.bus.inspection import describe_broker, judge_cluster, leaders, look_at_cluster, saved_state
 from pixtail.bus.topics import Topics
 from pixtail.core.checks import Check, attempt, skipped
-from pixtail.core.errors import DimensionMismatch, PictureError, PixtailError, SettingError, StoreBusy
-from pixtail.core.ports import Embedder
+from pixtail.core.errors import PictureError, PixtailError, SettingError, StoreBusy
+from pixtail.core.ports import Embedder, Index
 from pixtail.core.settings import Settings
 
-KAFKA, MODEL, STORE, DIMENSIONS = "Kafka reachable and new enough", "model loads", "store writable", "dimensions fit"
+KAFKA, MODEL, STORE, FITS = "Kafka reachable and new enough", "model loads", "store writable", "model fits the index"
 TOPICS, STATE, LISTENER, PICTURES = "topics", "saved state", "listener", "newest pictures can be read"
 
 PICTURES_REMEDY = (
@@ -141,38 +141,44 @@ def _model_and_store(settings: Settings) -> Iterator[Check]:
 
 def _store(settings: Settings, embedder: Embedder | None) -> Iterator[Check]:
     with wiring.needs("encode"):
-        from sink.open import open_store
-    with closing(open_store(settings)) as store:
+        from sink.open import open_index
+    with closing(open_index(settings)) as index:
         try:
-            yield Check(STORE, True, store.check())
+            current = index.current()
+            yield Check(STORE, True, index.store(current or "").check())
         except StoreBusy as busy:
             yield from _in_use(busy)
             return
         except PixtailError as error:
             yield _failed(STORE, error)
-            yield from skipped([DIMENSIONS], "the store cannot be used")
+            yield from skipped([FITS], "the store cannot be used")
             return
         if embedder is None:
-            yield from skipped([DIMENSIONS], "the model does not load")
+            yield from skipped([FITS], "the model does not load")
             return
-        yield attempt(DIMENSIONS, lambda: _fit(store.dimension(), embedder, settings))
+        yield _fit(index, current, embedder)
 
 
 def _in_use(busy: StoreBusy) -> Iterator[Check]:
     """A running pipeline is the best proof that store and model fit; one that serves no API cannot be asked."""
     yield Check(STORE, busy.api is not None, busy.problem, busy.remedy, busy.exit_status)
-    yield Check(DIMENSIONS, busy.api is not None, "the process that holds the store open has seen to it")
+    yield Check(FITS, busy.api is not None, "the process that holds the store open has seen to it")
 
 
-def _fit(stored: int | None, embedder: Embedder, settings: Settings) -> str:
-    if stored is None:
-        return f"no collection yet; it will have {embedder.dimension}"
-    if stored != embedder.dimension:
-        raise DimensionMismatch(
-            f"collection {settings.qdrant.collection} has vectors of {stored} dimensions, model {embedder.name} makes {embedder.dimension}",
-            "Choose the model that filled it (model.name) or another qdrant.collection",
-        )
-    return f"{stored}, as the model makes"
+def _fit(index: Index, current: str | None, embedder: Embedder) -> Check:
+    """Another model than the settings' is no fault if it is known how to load it: the index goes on with it."""
+    from sink.collection import fingerprint_of
+
+    if current is None:
+        return Check(FITS, True, f"no collection yet; it will have {embedder.dimension} dimensions")
+    stored = index.store(current).dimension()
+    if stored == embedder.dimension and fingerprint_of(current) in ("", embedder.fingerprint):
+        return Check(FITS, True, f"{stored} dimensions, as the model makes")
+    known = index.made_by(current).get("name")
+    former = f"{known or 'another model'} of {stored} dimensions"
+    problem = f"the index was made with {former}, {embedder.name} makes {embedder.dimension}"
+    remedy = "Run `pixtail reindex` to move to this model, or set model.name to the former one"
+    return Check(FITS, known is not None, problem, remedy)
 
 
 class Printer:

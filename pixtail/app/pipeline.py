@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -26,8 +26,9 @@ class PipelineWatch:
 
     name = "pipeline-watch"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, generation: Callable[[], str]) -> None:
         self._settings = settings
+        self._generation = generation
         self._topics = Topics(settings.kafka.prefix, settings.source)
         self._lag: int | None = None
         self._failures: tuple[dict[str, Any], ...] = ()
@@ -35,7 +36,12 @@ class PipelineWatch:
 
     def facts(self) -> Mapping[str, Any]:
         """`lag_records` is None while unknown."""
-        return {"lag_records": self._lag, "dead_letters": len(self._failures), "kafka": self._reachable}
+        return {
+            "lag_records": self._lag,
+            "dead_letters": len(self._failures),
+            "kafka": self._reachable,
+            "generation": self._generation(),
+        }
 
     def failures(self) -> Sequence[Mapping[str, Any]]:
         return self._failures
@@ -71,7 +77,7 @@ class PipelineWatch:
             letters.close()
 
     def _read_lag(self) -> int | None:
-        return worker_lag(self._settings.kafka, self._topics)
+        return worker_lag(self._settings.kafka, self._topics, self._generation())
 
 
 def describe(letter: DeadLetter) -> dict[str, Any]:

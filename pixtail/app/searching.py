@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pixtail.app import wiring
-from pixtail.app.asking import Request, ask
+from pixtail.app.asking import Request, ask_index
+from pixtail.app.following import index_model
 from pixtail.core.errors import PixtailError, UsageError
 from pixtail.core.points import Hit
-from pixtail.core.ports import VectorStore
+from pixtail.core.ports import Index
 from pixtail.core.settings import Settings
 
 SHOWN = ("title", "category")
@@ -26,20 +26,21 @@ def search(
     """Hits, best first: id, score, payload. Raises `PictureError` for an image that is none."""
     data = _read(image) if image else None
 
-    def from_store(store: VectorStore) -> list[dict[str, Any]]:
-        if store.dimension() is None:  # looked at before the model takes its time to load
+    def from_index(index: Index) -> list[dict[str, Any]]:
+        current = index.current()
+        if current is None:  # looked at before the model takes its time to load
             raise PixtailError(
                 f"there is no collection {settings.qdrant.collection} in {settings.qdrant.url or settings.qdrant.path} yet",
                 "Start `pixtail run`, or name the settings of the one that runs with --config",
             )
-        embedder = wiring.embedder(settings)
+        embedder = index_model(settings, index, current)
         vectors = embedder.encode_texts([text or ""]) if data is None else embedder.encode([embedder.decode(data)])
-        return [_hit(hit) for hit in store.search(vectors[0], limit=limit, min_score=min_score)]
+        return [_hit(hit) for hit in index.store(current).search(vectors[0], limit=limit, min_score=min_score)]
 
     def from_api(answer: dict[str, Any]) -> list[dict[str, Any]]:
         return [{name: hit[name] for name in ("id", "score", "payload", "sync")} for hit in answer["hits"]]
 
-    return ask(settings, from_store, _request(text, data, limit, min_score), from_api)
+    return ask_index(settings, from_index, _request(text, data, limit, min_score), from_api)
 
 
 def _request(text: str | None, data: bytes | None, limit: int, min_score: float | None) -> Request:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pixtail.app.child import ListenerProcess, stop_with_parent
+from pixtail.app.following import Following, FollowingWorker, Generation, open_generation, worker_of
 from pixtail.app.health import HealthService
 from pixtail.app.pipeline import PipelineWatch
-from pixtail.app.wiring import Station, needs, not_ready, opened_store, station
-from pixtail.bus.consumer import ChangeConsumer
-from pixtail.bus.dead_letters import DeadLetters
-from pixtail.bus.inspection import describe_broker, lane_group
+from pixtail.app.wiring import needs, not_ready, opened_index
+from pixtail.bus.inspection import describe_broker
 from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.lifecycle import Service, Stop, run_services, stop_on_signals
 from pixtail.core.metrics import Metrics
+from pixtail.core.ports import Index, PictureSource
 from pixtail.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,17 +42,17 @@ def encode(settings: Settings) -> None:
     """The worker and its health page, until a signal."""
     stop, metrics = _stop(), Metrics()
     describe_broker(settings.kafka)
-    with opened_store(settings, metrics) as store, station(settings, store, metrics) as parts:
+    with opened_index(settings) as index, station(settings, index, metrics) as parts:
         worker = _worker(parts)
-        run_services([worker, _health(settings, metrics, [worker])], stop)
+        run_services([parts.following, worker, _health(settings, metrics, [parts.following, worker])], stop)
 
 
 def serve(settings: Settings) -> None:
     """The API and the console, until a signal. Searching needs no Kafka: it may be away."""
     stop, metrics = _stop(), Metrics()
-    with opened_store(settings, metrics, _api_address(settings)) as store, station(settings, store, metrics) as parts:
-        watch = PipelineWatch(settings)
-        run_services([watch, _api(parts, watch, [])], stop)
+    with opened_index(settings, _api_address(settings)) as index, station(settings, index, metrics) as parts:
+        watch = _watch(parts)
+        run_services([parts.following, watch, _api(parts, watch, [parts.following])], stop)
 
 
 def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_position: OnLostPosition) -> None:
@@ -64,12 +67,33 @@ def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_posi
     preflight.require(settings)
     describe_broker(settings.kafka)
     with (
-        opened_store(settings, metrics, _api_address(settings)) as store,
+        opened_index(settings, _api_address(settings)) as index,
         ListenerProcess(config, on_lost_position) as listener,
-        station(settings, store, metrics) as parts,
+        station(settings, index, metrics) as parts,
     ):
-        worker, watch = _worker(parts), PipelineWatch(settings)
-        run_services([listener, worker, watch, _api(parts, watch, [listener, worker])], stop)
+        worker, watch, following = _worker(parts), _watch(parts), parts.following
+        api = _api(parts, watch, [listener, following, worker])
+        run_services([listener, following, worker, watch, api], stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """What `encode`, `serve` and `run` share: the index and its model, the pictures, the metrics."""
+
+    settings: Settings
+    following: Following
+    pictures: PictureSource
+    metrics: Metrics
+
+
+@contextmanager
+def station(settings: Settings, index: Index, metrics: Metrics) -> Iterator[Station]:
+    """With the model loaded and the store prepared for it. Raises as `open_generation`."""
+    with needs("encode"):
+        from encoder.pictures import Pictures
+    first = open_generation(settings, index, metrics, index.current())
+    with closing(Pictures(settings.pictures)) as pictures:
+        yield Station(settings, Following(settings, index, metrics, first), pictures, metrics)
 
 
 def _stop(with_parent: bool = False) -> Stop:
@@ -84,24 +108,15 @@ def _health(settings: Settings, metrics: Metrics, services: list[Service]) -> He
     return HealthService(settings.metrics, metrics, lambda: not_ready(services))
 
 
-def _worker(parts: Station) -> Service:
-    from encoder.worker import Worker
+def _watch(parts: Station) -> PipelineWatch:
+    return PipelineWatch(parts.settings, lambda: parts.following.current.name)
 
+
+def _worker(parts: Station) -> FollowingWorker:
     settings = parts.settings
     topics = Topics(settings.kafka.prefix, settings.source)
     ensure_topics(settings.kafka, topics)
-    return Worker(
-        topic=topics.changes,
-        live=ChangeConsumer(settings.kafka, topics.changes, lane_group(topics, "live"), "live"),
-        backlog=ChangeConsumer(settings.kafka, topics.changes, lane_group(topics, "backlog"), "backlog"),
-        dead_letters=DeadLetters(settings.kafka, topics),
-        store=parts.store,
-        pictures=parts.pictures,
-        embedder=parts.model,
-        table=settings.table,
-        model=settings.model,
-        metrics=parts.metrics,
-    )
+    return FollowingWorker(parts.following, partial(worker_of, settings, topics, parts.pictures, parts.metrics))
 
 
 def _api(parts: Station, watch: PipelineWatch, services: list[Service]) -> ApiService:
@@ -111,18 +126,26 @@ def _api(parts: Station, watch: PipelineWatch, services: list[Service]) -> ApiSe
         from pixtail.search.service import ApiService
     from encoder.decode import thumbnail
 
-    deps = Deps(
-        store=parts.store,
-        embedder=parts.model,
-        pictures=parts.pictures,
-        thumbnail=partial(thumbnail, max_pixels=parts.settings.pictures.max_pixels),
-        metrics=parts.metrics,
-        settings=parts.settings,
-        ready=lambda: not_ready(services),
-        pipeline=watch.facts,
-        failures=watch.failures,
+    current = parts.following.current
+    app = create_app(
+        Deps(
+            store=current.store,
+            embedder=current.model,
+            pictures=parts.pictures,
+            thumbnail=partial(thumbnail, max_pixels=parts.settings.pictures.max_pixels),
+            metrics=parts.metrics,
+            settings=parts.settings,
+            ready=lambda: not_ready(services),
+            pipeline=watch.facts,
+            failures=watch.failures,
+        )
     )
-    return ApiService(create_app(deps), parts.settings.api)
+
+    def move(generation: Generation) -> None:  # each request takes the one or the other as a whole
+        app.state.deps = replace(app.state.deps, store=generation.store, embedder=generation.model)
+
+    parts.following.on_move(move)
+    return ApiService(app, parts.settings.api)
 
 
 def _api_address(settings: Settings) -> str:

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ingest.progress import progress
-from pixtail.app.asking import ask
+from pixtail.app.asking import ask_index
 from pixtail.app.pipeline import describe
 from pixtail.app.progress import in_words
 from pixtail.bus.dead_letters import DeadLetters
 from pixtail.bus.inspection import describe_broker, worker_lag
 from pixtail.bus.requests import StateWatch, Written
 from pixtail.bus.topics import Topics
-from pixtail.core.ports import VectorStore
+from pixtail.core.ports import Index
 from pixtail.core.settings import Settings
 
 STILL_MS = 60_000
@@ -30,7 +30,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
     """Position, lag, points, dead letters, model. Raises `PixtailError` when a server that knows cannot be reached."""
     topics = Topics(settings.kafka.prefix, settings.source)
     describe_broker(settings.kafka)
-    lag = worker_lag(settings.kafka, topics)
+    store = _store(settings)
+    lag = worker_lag(settings.kafka, topics, store["generation"] or "")
     earlier, newest = _states(settings, topics) if lag is not None else (NOTHING, NOTHING)
     return {
         "source": settings.source,
@@ -39,7 +40,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "snapshot": snapshot_progress(earlier, newest, time.time() * 1000),
         "lag_records": lag,
         "dead_letters": dict(Counter(letter["reason"] for letter in read_dead_letters(settings))),
-        **_store(settings),
+        **store,
     }
 
 
@@ -82,19 +83,24 @@ def read_dead_letters(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _store(settings: Settings) -> dict[str, Any]:
-    def from_store(store: VectorStore) -> dict[str, Any]:
-        return {"points": store.count(), "dimension": store.dimension(), "model": settings.model.name}
+    def from_index(index: Index) -> dict[str, Any]:
+        current = index.current()
+        store = index.store(current or "")
+        name = index.made_by(current or "").get("name", settings.model.name)
+        facts = {"points": store.count(), "dimension": store.dimension(), "model": name}
+        return facts | {"generation": current, "previous": index.previous()}
 
     def from_api(answer: dict[str, Any]) -> dict[str, Any]:
-        model = answer["model"]
+        model, pipeline = answer["model"], answer["pipeline"]
         return {
             "points": answer["points"],
             "dimension": model["dimension"],
             "model": model["name"],
             "fingerprint": model["fingerprint"],
+            "generation": pipeline["generation"],
         }
 
-    return ask(settings, from_store, ("GET", "/api/v1/stats", {}), from_api)
+    return ask_index(settings, from_index, ("GET", "/api/v1/stats", {}), from_api)
 
 
 def print_status(status: dict[str, Any], console: Console) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 
 from pixtail.core.errors import UsageError
 from pixtail.core.lifecycle import Service
-from pixtail.core.metrics import Metrics
-from pixtail.core.ports import Embedder, PictureSource, VectorStore
+from pixtail.core.ports import Embedder, Index
 from pixtail.core.settings import Settings
 
 
@@ -33,34 +31,11 @@ def not_ready(services: Sequence[Service]) -> list[str]:
     return [service.name for service in services if not service.ready()]
 
 
-@dataclass(frozen=True, slots=True)
-class Station:
-    """What `encode`, `serve` and `run` share: the open store, the loaded model, the pictures, the metrics."""
-
-    settings: Settings
-    store: VectorStore
-    model: Embedder
-    pictures: PictureSource
-    metrics: Metrics
-
-
 @contextmanager
-def opened_store(settings: Settings, metrics: Metrics, api_address: str | None = None) -> Iterator[VectorStore]:
-    """The store, proved to work; closed at the end. Raises `StoreBusy`, `StoreUnreachable`, `SettingError`."""
+def opened_index(settings: Settings, api_address: str | None = None) -> Iterator[Index]:
+    """The index, its store proved to work; closed at the end. Raises `StoreBusy`, `StoreUnreachable`, `SettingError`."""
     with needs("encode"):
-        from sink.open import open_store
-    with closing(open_store(settings, metrics=metrics, api_address=api_address)) as store:
-        store.check()
-        yield store
-
-
-@contextmanager
-def station(settings: Settings, store: VectorStore, metrics: Metrics) -> Iterator[Station]:
-    """With the model loaded and the store prepared for it. Raises `ModelError`, `DimensionMismatch`, `StoreUnreachable`."""
-    with needs("encode"):
-        from encoder.pictures import Pictures
-    model = embedder(settings)
-    store.prepare(model.dimension, model.fingerprint)
-    metrics.model_info.labels(model.name, model.fingerprint, str(model.dimension)).set(1)
-    with closing(Pictures(settings.pictures)) as pictures:
-        yield Station(settings, store, model, pictures, metrics)
+        from sink.open import open_index
+    with closing(open_index(settings, api_address=api_address)) as index:
+        index.store(index.current() or "").check()
+        yield index

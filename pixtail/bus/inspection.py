@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
@@ -27,9 +28,9 @@ from pixtail.core.settings import Kafka
 OLDEST_BROKER = (2, 5)  # transactions that survive a rebalance of the group (KIP-447)
 
 
-def lane_group(topics: Topics, lane: Lane) -> str:
-    """The consumer group of the worker's lane."""
-    return f"{topics.prefix}.encode.{topics.source}.{lane}"
+def lane_group(topics: Topics, lane: Lane, generation: str = "") -> str:
+    """The consumer group of the worker's lane that keeps one generation of the index true: how far it is belongs to a collection."""
+    return ".".join(filter(None, [topics.prefix, "encode", topics.source, generation, lane]))
 
 
 def describe_broker(kafka: Kafka) -> str:
@@ -57,13 +58,30 @@ def group_lag(kafka: Kafka, topic: str, group: str) -> dict[int, int] | None:
     return {tp.partition: max(0, end.offset - done.get(tp, 0)) for tp, end in ends.items()}
 
 
-def worker_lag(kafka: Kafka, topics: Topics) -> int | None:
-    """Records that the workers have not finished, by the lane that is further behind; None for a topic that does not exist.
+def worker_lag(kafka: Kafka, topics: Topics, generation: str = "") -> int | None:
+    """Records that the workers of a generation have not finished, by the lane that is further behind; None for a topic that does not exist.
 
     An upper bound: each lane reads over the other one's records, and counts them until it has.
     """
-    lags = [group_lag(kafka, topics.changes, lane_group(topics, lane)) for lane in LANES]
+    lags = [group_lag(kafka, topics.changes, lane_group(topics, lane, generation)) for lane in LANES]
     return max((sum(lag.values()) for lag in lags if lag is not None), default=None)
+
+
+def forget_groups(kafka: Kafka, groups: Sequence[str]) -> None:
+    """They begin at the topic's start the next time. One that has members now is left as it is: somebody is at work."""
+    with admin_client(kafka) as admin:
+        for name, outcome in _delete(admin, list(groups)).items():
+            structlog.get_logger().debug("consumer group forgotten", group=name, outcome=outcome)
+
+
+@retry(
+    retry=retry_if_exception_type(kafka_errors.RetriableError),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(8),
+    reraise=True,
+)
+def _delete(admin: KafkaAdminClient, groups: list[str]) -> dict[str, str]:
+    return {name: str(outcome) for name, outcome in admin.delete_groups(groups).items()}
 
 
 @retry(

@@ -7,7 +7,8 @@
     │   │   ├── PositionLost          the server no longer has the binlog we stopped at
     │   │   └── UndecodableEvent      an event of the listened table that we must not skip
     │   ├── ModelError                the model cannot be loaded
-    │   └── DimensionMismatch         the model's vectors do not fit the collection
+    │   ├── DimensionMismatch         the model's vectors do not fit the collection
+    │   └── ModelMismatch             the collection was made with another model
     ├── ServerUnreachable         4   a server does not answer
     │   ├── DatabaseUnreachable
     │   ├── BusUnreachable
@@ -65,6 +66,10 @@ class ModelError(SettingError):
 
 class DimensionMismatch(SettingError):
     """The model's vectors do not fit the collection."""
+
+
+class ModelMismatch(SettingError):
+    """The collection was made with another model: vectors of the two cannot be compared, whatever their size."""
 
 
 class ServerUnreachable(PixtailError):

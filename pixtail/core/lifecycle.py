@@ -24,9 +24,20 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._children: list[Stop] = []
 
     def set(self) -> None:
         self._event.set()
+        for child in self._children:
+            child.set()
+
+    def child(self) -> Stop:
+        """A wish of its own, which this one implies: for a part that may have to stop earlier."""
+        child = Stop()
+        self._children.append(child)
+        if self:
+            child.set()
+        return child
 
     def __bool__(self) -> bool:
         return self._event.is_set()

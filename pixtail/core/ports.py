@@ -68,16 +68,21 @@ class Applied:
     stale: frozenset[PointId] = frozenset()
 
 
+NOTHING: Mapping[str, str] = {}
+
+
 class VectorStore(Protocol):
-    """The index: points with one unnamed cosine vector. Thread-safe; blocking; a write is durable when the call returns.
+    """A collection: points with one unnamed cosine vector. Thread-safe; blocking; a write is durable when the call returns.
+
+    A store that was opened by the alias stays with the collection that the alias named at its first use.
 
     Every method raises `StoreUnreachable` when the store does not answer: the call may be repeated, all writes are idempotent.
     """
 
-    def prepare(self, dimension: int, fingerprint: str) -> None:
-        """Makes the collection behind the alias if there is none, adopts one that exists.
+    def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
+        """Makes the collection if there is none, adopts one that exists. `made_by` is kept with a new one, see `Index.made_by`.
 
-        Raises `DimensionMismatch` if the existing one has vectors of another size.
+        Raises `DimensionMismatch` if the existing one has vectors of another size, `ModelMismatch` if they are another model's.
         """
 
     def check(self) -> str:
@@ -126,3 +131,35 @@ class VectorStore(Protocol):
 
     def close(self) -> None:
         """Gives back files, locks and connections. The object is not used afterwards."""
+
+
+class Index(Protocol):
+    """The collections behind one alias, of which one is searched. Thread-safe; blocking; raises as `VectorStore`.
+
+    Each is named by its *generation*: the fingerprint of the model that made its vectors, with `-2`, `-3`, … if that model was used before.
+    The generation of a plain collection, whose own name is the alias, is "".
+    """
+
+    def current(self) -> str | None:
+        """The generation that the alias names now; None if there is none yet."""
+
+    def previous(self) -> str | None:
+        """The generation that the alias named before the last `swap`, if it is still there."""
+
+    def generations(self) -> list[str]:
+        """All that are there, complete or not."""
+
+    def made_by(self, generation: str) -> Mapping[str, str]:
+        """What `VectorStore.prepare` was told when the collection was made: how to load its model. Empty if nobody knows."""
+
+    def store(self, generation: str) -> VectorStore:
+        """The store of one generation, there or yet to be prepared, whatever the alias names. The same object each time."""
+
+    def swap(self, generation: str) -> None:
+        """The alias names `generation` from now on, in one step: nobody finds no collection in between. What it named is `previous`."""
+
+    def drop(self, generation: str) -> None:
+        """Removes a collection and its tombstones; never the current one: raises `UsageError`."""
+
+    def close(self) -> None:
+        """Closes all its stores."""

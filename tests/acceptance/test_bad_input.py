@@ -123,13 +123,13 @@ def test_a_truncated_model_is_said_to_be_broken(site: Site) -> None:
     assert_refused(site.run("encode", PIXTAIL_MODEL__NAME=str(model)), 3, str(model))
 
 
-def test_vectors_that_do_not_fit_the_collection_are_refused(site: Site) -> None:
+def test_a_model_that_did_not_make_the_collection_is_refused_where_that_one_is_unknown(site: Site) -> None:
     store = EdgeStore(site.folder / "pixtail-data", "images")
     store.prepare(4, "another")
     facts = PictureFacts("0" * 64, 1, 1, "PNG", 1)
     store.apply([Upsert(1, np.array([1, 0, 0, 0], np.float32), {}, Sync(1, "a.png", "another", facts, ""))])
     store.close()
-    assert_refused(site.run("encode"), 3, "512", "4", "images")
+    assert_refused(site.run("encode"), 3, "another", "images", "pixtail reindex")
 
 
 def test_an_unknown_setting_is_named_with_those_that_exist(site: Site) -> None:

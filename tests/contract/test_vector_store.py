@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixtail.core.errors import DimensionMismatch, PixtailError, SettingError, UsageError
+from pixtail.core.errors import DimensionMismatch, ModelMismatch, PixtailError, SettingError, UsageError
 from pixtail.core.points import Delete, Gone, PointId, StoredPoint, Sync, Truncate, Write
 from pixtail.core.ports import VectorStore
 from sink.memory import MemoryStore
@@ -440,10 +440,15 @@ def test_a_store_without_a_collection_reads_as_an_empty_one(bare: Harness) -> No
 def test_prepare_may_be_repeated_and_keeps_what_is_there(harness: Harness) -> None:
     harness.store.apply([upsert(1, 1)])
     harness.store.prepare(DIMENSION, FINGERPRINT)
-    harness.another().prepare(DIMENSION, "another-model")
+    harness.another().prepare(DIMENSION, FINGERPRINT)
     assert harness.store.count() == 1
     assert harness.store.dimension() == DIMENSION
     assert "1 point" in harness.store.check()
+
+
+def test_vectors_of_another_model_do_not_fit_though_they_have_the_same_size(harness: Harness) -> None:
+    with pytest.raises(ModelMismatch, match="pixtail reindex"):
+        harness.another().prepare(DIMENSION, "beef")
 
 
 def test_vectors_of_another_size_do_not_fit(store: VectorStore) -> None:

@@ -24,7 +24,10 @@ class Rest(BaseHTTPRequestHandler):
     version = "1.17.0"
 
     def do_GET(self) -> None:
-        self._answer(200, {"title": "qdrant", "version": self.version})
+        if self.path == "/aliases":
+            aliases = [{"alias_name": "images", "collection_name": "images__f00d"}]
+            return self._answer(200, {"status": "ok", "time": 0, "result": {"aliases": aliases}})
+        return self._answer(200, {"title": "qdrant", "version": self.version})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from qdrant_client import grpc as q
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, payload_to_grpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, grpc_to_payload, payload_to_grpc
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 DONE = q.PointsOperationResponse(result=q.UpdateResult(operation_id=1, status=q.UpdateStatus.Completed))
@@ -56,7 +56,21 @@ class _Collections(q.CollectionsServicer):
 
     def Create(self, request: Any, context: Any) -> Any:
         vectors = GrpcToRest.convert_vectors_config(request.vectors_config)
-        return q.CollectionOperationResponse(result=self._client.create_collection(request.collection_name, vectors))
+        metadata = grpc_to_payload(request.metadata)
+        created = self._client.create_collection(request.collection_name, vectors, metadata=metadata or None)
+        return q.CollectionOperationResponse(result=created)
+
+    def List(self, request: Any, context: Any) -> Any:
+        names = [one.name for one in self._client.get_collections().collections]
+        return q.ListCollectionsResponse(collections=[q.CollectionDescription(name=name) for name in names])
+
+    def ListAliases(self, request: Any, context: Any) -> Any:
+        return q.ListAliasesResponse(
+            aliases=[RestToGrpc.convert_alias_description(one) for one in self._client.get_aliases().aliases]
+        )
+
+    def Delete(self, request: Any, context: Any) -> Any:
+        return q.CollectionOperationResponse(result=self._client.delete_collection(request.collection_name))
 
     def UpdateAliases(self, request: Any, context: Any) -> Any:
         actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]

@@ -15,6 +15,7 @@ STATUSES = {
     "UndecodableEvent": 3,
     "ModelError": 3,
     "DimensionMismatch": 3,
+    "ModelMismatch": 3,
     "ServerUnreachable": 4,
     "DatabaseUnreachable": 4,
     "BusUnreachable": 4,

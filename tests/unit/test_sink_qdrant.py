@@ -55,7 +55,7 @@ class Wire:
     def store(self) -> QdrantStore:
         transport: Any = httpx.MockTransport(self)
         connect = lambda: QdrantClient(url="http://qdrant:6333", check_compatibility=False, transport=transport)  # noqa: E731
-        return QdrantStore(Connection(PLACE, connect, sleep=self.pauses.append), "images")
+        return QdrantStore(Connection(PLACE, connect, sleep=self.pauses.append), "images", FINGERPRINT)
 
 
 COUNT = httpx.Response(200, json={"status": "ok", "time": 0, "result": {"count": 3}})
@@ -244,7 +244,7 @@ def test_a_version_that_slips_in_between_look_and_write_does_not_win() -> None:
 
 def test_of_two_tombstones_of_a_row_the_newer_stays_whatever_else_is_put_with_it() -> None:
     harness = prepared(local_qdrant())
-    ledger = Ledger(harness.connection, harness.alias)
+    ledger = Ledger(harness.connection, f"{harness.alias}__{FINGERPRINT}")
     ledger.put([Delete(1, 15)])
     ledger.put([Delete(2, 10), Delete(1, 20)])
     ledger.put([Delete(1, 17)])
