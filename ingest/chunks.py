@@ -42,7 +42,8 @@ COMMIT_TIMEOUT_S = 60  # a commit may wait for the acknowledgement of a semi-syn
 _PAUSE_S = 0.002
 # The table is not as described: unknown column, no such table, no such index, altered since the view was opened.
 _CHANGED_SINCE = 1412  # by a TRUNCATE too, which leaves it as described
-_ALTERED = {1054, 1146, 1176, _CHANGED_SINCE}
+ALTERED = {1054, 1146, 1176, _CHANGED_SINCE}
+SESSION = "SET SESSION sql_mode = '', character_set_results = NULL"  # what `textrows` needs
 
 
 class TableAltered(SourceError):
@@ -155,7 +156,7 @@ class ChunkReader:
     def _prepare(self, connection: Connection) -> None:
         """PAD_CHAR_TO_FULL_LENGTH would change values, and in READ UNCOMMITTED a statement sees no single moment."""
         with mysql.translated(self._address):
-            query(connection, "SET SESSION sql_mode = '', character_set_results = NULL")
+            query(connection, SESSION)
             query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def _disconnect(self) -> None:
@@ -222,7 +223,7 @@ class ChunkReader:
         except (MySQLError, RowUnreadable) as error:
             unreadable = isinstance(error, RowUnreadable)
             number = 0 if unreadable else mysql.number_of(error)
-            if not unreadable and number not in _ALTERED:
+            if not unreadable and number not in ALTERED:
                 raise
             name = f"{self._table.database}.{self._table.name}"
             if number == _CHANGED_SINCE or self._is_altered():

@@ -73,6 +73,14 @@ class GtidSet:
                 merged.append([low, high])
         self._intervals[source] = merged
 
+    def covers(self, other: GtidSet) -> bool:
+        """Does it hold all of `other`?"""
+        return all(
+            any(low <= first and last <= high for low, high in self._intervals.get(source, ()))
+            for source, intervals in other._intervals.items()
+            for first, last in intervals
+        )
+
     def __str__(self) -> str:
         """As the server writes it: untagged intervals before tagged ones."""
         parts: dict[str, list[str]] = {}
@@ -123,6 +131,10 @@ class DomainPositions:
         except ValueError:
             raise SourceError(f"the GTID {gtid} cannot be read") from None
         self.last[domain] = gtid
+
+    def covers(self, other: DomainPositions) -> bool:
+        """Is it at `other` in every domain, or behind it? Servers of one cluster count in one row."""
+        return all(number_of(self.last.get(domain, "0-0-0")) >= number_of(gtid) for domain, gtid in other.last.items())
 
     def __str__(self) -> str:
         return ",".join(gtid for _, gtid in sorted(self.last.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ingest.gtid import DomainPositions, number_of
+from ingest.gtid import DomainPositions, GtidSet, number_of
 from ingest.mysql import Connection, Server, query
 from ingest.position import Place, Position
 from pixtail.core.errors import PositionLost, SourceError
@@ -49,6 +49,16 @@ def _with_gtids(connection: Connection, server: Server, found: Place) -> Positio
         if settled and found == before:
             break
     return Position(gtid, before.file, before.pos if settled else _FIRST_POS)
+
+
+def passes(saved: Position, wanted: Position, server: Server) -> bool:
+    """Has a listener whose saved position is `saved` dealt with everything before `wanted`? Pure. Places are of the server that is
+    connected now: between two servers only GTIDs can tell."""
+    if saved.gtid is None or wanted.gtid is None:
+        return saved.place.reaches(wanted.place)
+    if server.flavour == "mariadb":
+        return DomainPositions(saved.gtid).covers(DomainPositions(wanted.gtid))
+    return GtidSet(saved.gtid).covers(GtidSet(wanted.gtid))
 
 
 def executed(connection: Connection, gtid: str, timeout_s: int) -> bool:

@@ -50,12 +50,32 @@ def describe_broker(kafka: Kafka) -> str:
 def group_lag(kafka: Kafka, topic: str, group: str) -> dict[int, int] | None:
     """Records per partition that the group has not committed; None for a topic that does not exist."""
     with admin_client(kafka) as admin:
-        if topic not in admin.list_topics():
+        ends = _ends(admin, topic)
+        if ends is None:
             return None
-        partitions = [p["partition_index"] for p in admin.describe_topics([topic])[0]["partitions"]]
-        ends = admin.list_partition_offsets({TopicPartition(topic, p): OffsetSpec.LATEST for p in partitions})
         done = _committed(admin, group)
-    return {tp.partition: max(0, end.offset - done.get(tp, 0)) for tp, end in ends.items()}
+    return {tp.partition: max(0, end - done.get(tp, 0)) for tp, end in ends.items()}
+
+
+def _ends(admin: KafkaAdminClient, topic: str) -> dict[TopicPartition, int] | None:
+    if topic not in admin.list_topics():
+        return None
+    partitions = [p["partition_index"] for p in admin.describe_topics([topic])[0]["partitions"]]
+    found = admin.list_partition_offsets({TopicPartition(topic, p): OffsetSpec.LATEST for p in partitions})
+    return {tp: end.offset for tp, end in found.items()}
+
+
+def changes_ends(kafka: Kafka, topics: Topics) -> dict[TopicPartition, int]:
+    """Where the topic of changes ends now, in each partition; empty for one that does not exist."""
+    with admin_client(kafka) as admin:
+        return _ends(admin, topics.changes) or {}
+
+
+def workers_reached(kafka: Kafka, topics: Topics, ends: Mapping[TopicPartition, int]) -> bool:
+    """Have both lanes of the workers finished everything before `ends`?"""
+    with admin_client(kafka) as admin:
+        done = [_committed(admin, lane_group(topics, lane)) for lane in LANES]
+    return all(lane.get(tp, 0) >= end for lane in done for tp, end in ends.items())
 
 
 def worker_lag(kafka: Kafka, topics: Topics, generation: str = "") -> int | None:
@@ -347,6 +367,12 @@ def leaders(kafka: Kafka, topics: Topics) -> list[str]:
     """The hosts of the listeners that run for the source, the standbys among them."""
     with admin_client(kafka) as admin:
         return _members(admin, listen_group(topics))
+
+
+def workers(kafka: Kafka, topics: Topics) -> list[str]:
+    """The hosts of the workers that run for the source."""
+    with admin_client(kafka) as admin:
+        return [host for lane in LANES for host in _members(admin, lane_group(topics, lane))]
 
 
 @retry(
