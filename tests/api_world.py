@@ -98,6 +98,25 @@ def thumbnail(data: bytes, size: int) -> bytes:
     return buffer.getvalue()
 
 
+class NoVerification:
+    """A `Verification` that only notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.running = False
+
+    def begin(self, **options: Any) -> int | None:
+        if self.running:
+            return None
+        self.asked.append(options)
+        self.running = True
+        return len(self.asked)
+
+    def state(self) -> Mapping[str, Any]:
+        idle = {"doing": "", "done": 0, "about": 0, "report": None, "problem": None}
+        return {"number": len(self.asked), "running": self.running, **idle}
+
+
 @dataclass
 class World:
     """Everything the API works with, all of it changeable by the test."""
@@ -110,6 +129,7 @@ class World:
     missing: list[str] = field(default_factory=list)
     pipeline: dict[str, Any] = field(default_factory=lambda: {"lag_records": 0, "dead_letters": 0})
     failures: list[Mapping[str, Any]] = field(default_factory=list)
+    verification: NoVerification = field(default_factory=NoVerification)
 
     def __post_init__(self) -> None:
         self.store.prepare(self.embedder.dimension, MODEL)
@@ -136,6 +156,7 @@ class World:
             ready=lambda: self.missing,
             pipeline=lambda: self.pipeline,
             failures=lambda: self.failures,
+            verification=self.verification,
         )
 
 

@@ -40,10 +40,11 @@ def ask_index(
     except StoreBusy as busy:
         if busy.api is None:
             raise
-        return from_api(_request(busy.api, request))
+        return from_api(call(busy.api, request))
 
 
-def _request(api: str, request: Request) -> Any:
+def call(api: str, request: Request) -> Any:
+    """The JSON that the API of another process answers with. Raises `StoreUnreachable`, and `PixtailError` in the API's own words."""
     import httpx
 
     method, path, options = request

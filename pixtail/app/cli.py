@@ -213,6 +213,24 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs, and verify it again.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Rows read at a time.")] = 4000,
+    wait_s: Annotated[float, typer.Option("--wait", min=0, help="Longest wait for the pipeline, in seconds.")] = 300,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Is the index right? Compares every row with its point, while everything runs."""
+    from pixtail.app.verify.command import print_report
+    from pixtail.app.verify.command import verify as run_verify
+    from pixtail.app.verify.options import Options
+
+    report = run_verify(load(config), Options(repair, batch_size, wait_s), Console(stderr=True))
+    _json(report) if as_json else print_report(report, Console())
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
 @dlq.command("list")
 def dlq_list(config: Config = None, as_json: Json = False) -> None:
     """The pictures that fail now, with the reason."""

@@ -22,6 +22,7 @@ from pixtail.core.ports import Index, PictureSource
 from pixtail.core.settings import Settings
 
 if TYPE_CHECKING:
+    from pixtail.app.verify.service import VerifyService
     from pixtail.search.service import ApiService
 
 OnLostPosition: TypeAlias = Literal["stop", "snapshot"]
@@ -51,8 +52,8 @@ def serve(settings: Settings) -> None:
     """The API and the console, until a signal. Searching needs no Kafka: it may be away."""
     stop, metrics = _stop(), Metrics()
     with opened_index(settings, _api_address(settings)) as index, station(settings, index, metrics) as parts:
-        watch = _watch(parts)
-        run_services([parts.following, watch, _api(parts, watch, [parts.following])], stop)
+        watch, verify = _watch(parts), _verify(parts)
+        run_services([parts.following, watch, verify, _api(parts, watch, verify, [parts.following])], stop)
 
 
 def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_position: OnLostPosition) -> None:
@@ -72,8 +73,9 @@ def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_posi
         station(settings, index, metrics) as parts,
     ):
         worker, watch, following = _worker(parts), _watch(parts), parts.following
-        api = _api(parts, watch, [listener, following, worker])
-        run_services([listener, following, worker, watch, api], stop)
+        verify = _verify(parts, settings.verify.every_s)
+        api = _api(parts, watch, verify, [listener, following, worker])
+        run_services([listener, following, worker, watch, verify, api], stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,13 @@ def _worker(parts: Station) -> FollowingWorker:
     return FollowingWorker(parts.following, partial(worker_of, settings, topics, parts.pictures, parts.metrics))
 
 
-def _api(parts: Station, watch: PipelineWatch, services: list[Service]) -> ApiService:
+def _verify(parts: Station, every_s: float | None = None) -> VerifyService:
+    from pixtail.app.verify.service import VerifyService
+
+    return VerifyService(parts, every_s)
+
+
+def _api(parts: Station, watch: PipelineWatch, verify: VerifyService, services: list[Service]) -> ApiService:
     with needs("serve"):
         from pixtail.search.api import create_app
         from pixtail.search.deps import Deps
@@ -138,6 +146,7 @@ def _api(parts: Station, watch: PipelineWatch, services: list[Service]) -> ApiSe
             ready=lambda: not_ready(services),
             pipeline=watch.facts,
             failures=watch.failures,
+            verification=verify,
         )
     )
 

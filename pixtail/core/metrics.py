@@ -79,7 +79,10 @@ class Metrics:
         )
         self.points = Gauge("pixtail_points", "Points in the index.", registry=r)
         self.drift = Gauge(
-            "pixtail_drift", "Differences found by the last verify: missing, orphan, stale.", ["kind"], registry=r
+            "pixtail_drift",
+            "Differences that the last verify found and left: missing, orphan, stale, model, payload.",
+            ["kind"],
+            registry=r,
         )
 
         # The API

@@ -213,6 +213,19 @@ class Api(Section):
     """Unset: only loopback may write."""
 
 
+class Verify(Section):
+    every: str = Field("never", pattern=r"^(never|[1-9][0-9]{0,5}[smhd])$")
+    """How often `run` compares table and index, such as 24h or 7d."""
+
+    @property
+    def every_s(self) -> float | None:
+        """None: never."""
+        return None if self.every == "never" else int(self.every[:-1]) * float(_UNITS_S[self.every[-1]])
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
 class Settings(BaseSettings):
     """All sections, frozen. Build it with `load`."""
 
@@ -233,6 +246,7 @@ class Settings(BaseSettings):
     qdrant: Qdrant = Qdrant()
     metrics: Metrics = Metrics()
     api: Api = Api()
+    verify: Verify = Verify()
 
     @classmethod
     def settings_customise_sources(

@@ -105,6 +105,28 @@ class FailuresAnswer(BaseModel):
     total: int
 
 
+class VerifyRequest(BaseModel):
+    """How to verify."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    repair: bool = Field(False, description="Mend what differs, and verify it again.")
+    chunk_rows: int = Field(4000, ge=1, le=100_000, description="Rows read at a time.")
+    wait_s: float = Field(300, ge=0, description="The longest wait for the pipeline.")
+
+
+class VerificationAnswer(BaseModel):
+    """The verification that runs, else the last one of this process."""
+
+    number: int = Field(description="They are counted; 0 before the first one.")
+    running: bool
+    doing: str = Field(description="What it does now.")
+    done: int
+    about: int = Field(description="How many there are; 0 while unknown.")
+    report: dict[str, Any] | None = Field(description="What it found, once it has ended.")
+    problem: str | None = Field(description="Why it could not be done.")
+
+
 class HealthAnswer(BaseModel):
     status: str
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
 from pixtail.core.metrics import Metrics
 from pixtail.core.ports import Embedder, PictureSource, VectorStore
 from pixtail.core.settings import Settings
+
+
+class Verification(Protocol):
+    """Compares table and index in this process, one time after the other. Thread-safe; answers at once."""
+
+    def begin(self, *, repair: bool, chunk_rows: int, wait_s: float) -> int | None:
+        """The number of the verification that begins now; None while another one runs."""
+
+    def state(self) -> Mapping[str, Any]:
+        """`number` of the last one, whether it is `running`, `doing` what, `done` of `about`; then its `report` or the `problem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class Deps:
     ready: Callable[[], list[str]]
     pipeline: Callable[[], Mapping[str, Any]]
     failures: Callable[[], Sequence[Mapping[str, Any]]]
+    verification: Verification
 
 
 async def _of_request(request: Request) -> Deps:  # async: a plain function would cost a hop to the thread pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from pixtail.search.answers import (
     API,
@@ -13,9 +13,12 @@ from pixtail.search.answers import (
     HealthAnswer,
     ModelAnswer,
     StatsAnswer,
+    VerificationAnswer,
+    VerifyRequest,
 )
 from pixtail.search.deps import Collaborators
 from pixtail.search.problems import ApiError
+from pixtail.search.writing import may_write
 
 router = APIRouter(tags=["operations"])
 
@@ -42,6 +45,21 @@ def failures(
     found = deps.failures()
     page = [FailureAnswer.model_validate(failure) for failure in found[offset : offset + limit]]
     return FailuresAnswer(failures=page, total=len(found))
+
+
+@router.post(f"{API}/verify", summary="Compare table and index", status_code=202, dependencies=[Depends(may_write)])
+def verify(deps: Collaborators, how: VerifyRequest) -> VerificationAnswer:
+    """Begins, and answers at once: ask for its progress. Only for this machine, or with `api.token`."""
+    if deps.verification.begin(repair=how.repair, chunk_rows=how.chunk_rows, wait_s=how.wait_s) is None:
+        raise ApiError(
+            409, "already-running", "Already running", "a verification is running already", "Wait for its end"
+        )
+    return verification(deps)
+
+
+@router.get(f"{API}/verify", summary="How a verification stands")
+def verification(deps: Collaborators) -> VerificationAnswer:
+    return VerificationAnswer(**deps.verification.state())
 
 
 # Health and metrics are coroutines: they answer while every thread of the pool waits for the store.

@@ -1,0 +1,1 @@
+"""`verify`: is the index right?"""

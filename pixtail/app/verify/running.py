@@ -1,0 +1,30 @@
+"""A verification over the servers of the settings."""
+
+from __future__ import annotations
+
+from ingest.tablerows import TableRows
+from pixtail.app.verify.options import Options, Show
+from pixtail.app.verify.pipeline import Pipeline
+from pixtail.app.verify.report import Report
+from pixtail.app.verify.verifier import Verifier
+from pixtail.core.lifecycle import Stop
+from pixtail.core.ports import VectorStore
+from pixtail.core.settings import Settings
+
+
+def verified(settings: Settings, store: VectorStore, model: str, options: Options, show: Show, stop: Stop) -> Report:
+    """What one found. `store` is open; `model` is the fingerprint that its points should have.
+
+    Raises `ServerUnreachable`, `SettingError`; `Stopping` when it is time to stop.
+    """
+    with Pipeline(settings, options, stop) as pipeline:
+        verifier = Verifier(
+            table=settings.table,
+            rows=TableRows(settings, options.chunk_rows),
+            store=store,
+            model=model,
+            pipeline=pipeline,
+            show=show,
+            stop=stop,
+        )
+        return verifier.run(options)
