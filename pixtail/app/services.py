@@ -124,7 +124,7 @@ def _worker(parts: Station) -> FollowingWorker:
 def _verify(parts: Station, every_s: float | None = None) -> VerifyService:
     from pixtail.app.verify.service import VerifyService
 
-    return VerifyService(parts, every_s)
+    return VerifyService(parts.settings, parts.following, parts.metrics, every_s)
 
 
 def _api(parts: Station, watch: PipelineWatch, verify: VerifyService, services: list[Service]) -> ApiService:

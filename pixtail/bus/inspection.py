@@ -71,10 +71,10 @@ def changes_ends(kafka: Kafka, topics: Topics) -> dict[TopicPartition, int]:
         return _ends(admin, topics.changes) or {}
 
 
-def workers_reached(kafka: Kafka, topics: Topics, ends: Mapping[TopicPartition, int]) -> bool:
+def workers_reached(kafka: Kafka, topics: Topics, ends: Mapping[TopicPartition, int], generation: str = "") -> bool:
     """Have both lanes of the workers finished everything before `ends`?"""
     with admin_client(kafka) as admin:
-        done = [_committed(admin, lane_group(topics, lane)) for lane in LANES]
+        done = [_committed(admin, lane_group(topics, lane, generation)) for lane in LANES]
     return all(lane.get(tp, 0) >= end for lane in done for tp, end in ends.items())
 
 
@@ -369,10 +369,10 @@ def leaders(kafka: Kafka, topics: Topics) -> list[str]:
         return _members(admin, listen_group(topics))
 
 
-def workers(kafka: Kafka, topics: Topics) -> list[str]:
-    """The hosts of the workers that run for the source."""
+def workers(kafka: Kafka, topics: Topics, generation: str = "") -> list[str]:
+    """The hosts of the workers that run for the source, and for this generation of the index."""
     with admin_client(kafka) as admin:
-        return [host for lane in LANES for host in _members(admin, lane_group(topics, lane))]
+        return [host for lane in LANES for host in _members(admin, lane_group(topics, lane, generation))]
 
 
 @retry(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import Any
 
 from rich.console import Console
@@ -40,11 +39,11 @@ def verify(settings: Settings, options: Options, console: Console) -> dict[str, 
 def _here(settings: Settings, options: Options, show: Show) -> dict[str, Any]:
     with wiring.needs("all"):
         from pixtail.app.verify.running import verified
-        from sink.open import open_store
-    with closing(open_store(settings)) as store:
-        store.check()  # before the model takes its time to load
-        model = wiring.embedder(settings)
-        return verified(settings, store, model.fingerprint, options, show, Stop()).as_json()
+        from sink.collection import fingerprint_of
+    with wiring.opened_index(settings) as index:
+        current = index.current() or ""
+        model = fingerprint_of(current) or wiring.embedder(settings).fingerprint  # a plain collection does not tell
+        return verified(settings, index.store(current), current, model, options, show, Stop()).as_json()
 
 
 def _there(api: str, settings: Settings, options: Options, show: Show) -> dict[str, Any]:

@@ -33,15 +33,16 @@ NO_LISTENER = "No listener runs, and only it can send rows again: pixtail listen
 
 
 class Pipeline:
-    """That of the settings. A context manager, for one thread.
+    """That of the settings, whose workers keep `generation` true. A context manager, for one thread.
 
     Everything raises `BusUnreachable`, `SettingError`; `Stopping` when it is time to stop.
     """
 
-    def __init__(self, settings: Settings, options: Options, stop: Stop) -> None:
+    def __init__(self, settings: Settings, generation: str, options: Options, stop: Stop) -> None:
         self._settings = settings
         self._kafka = settings.kafka
         self._topics = Topics(settings.kafka.prefix, settings.source)
+        self._generation = generation
         self._options = options
         self._stop = stop
         self._letters = DeadLetters(settings.kafka, self._topics)
@@ -64,17 +65,27 @@ class Pipeline:
         deadline = time.monotonic() + self._options.wait_s
         with closing(StateWatch(self._kafka, self._topics)) as watch:
             watch.open()
-            listened = self._until("listener", deadline, lambda: _listened(watch, end), leaders)
+            listened = self._until("listener", deadline, lambda: _listened(watch, end), self._listeners)
         if listened:
             return listened
         ends = changes_ends(self._kafka, self._topics)
-        return self._until("worker", deadline, lambda: workers_reached(self._kafka, self._topics, ends), workers)
 
-    def _until(self, who: str, deadline: float, done: Callable[[], bool], hosts: Callable[..., Sequence[str]]) -> str:
+        def worked() -> bool:
+            return workers_reached(self._kafka, self._topics, ends, self._generation)
+
+        return self._until("worker", deadline, worked, self._workers)
+
+    def _listeners(self) -> Sequence[str]:
+        return leaders(self._kafka, self._topics)
+
+    def _workers(self) -> Sequence[str]:
+        return workers(self._kafka, self._topics, self._generation)
+
+    def _until(self, who: str, deadline: float, done: Callable[[], bool], hosts: Callable[[], Sequence[str]]) -> str:
         began = time.monotonic()
         while not done():
             now = time.monotonic()
-            if now - began > SILENT_S and not hosts(self._kafka, self._topics):
+            if now - began > SILENT_S and not hosts():
                 return f"no {who} runs"
             if now > deadline:
                 return f"the {who} has not come so far within {self._options.wait_s:g} s"
@@ -84,7 +95,7 @@ class Pipeline:
 
     def send_again(self, keys: Sequence[KeyValues]) -> str:
         """Has the running listener send these rows, newer than all that is stored. Returns why it did not, if it did not."""
-        if keys and not leaders(self._kafka, self._topics):
+        if keys and not self._listeners():
             return NO_LISTENER
         quiet = Console(file=io.StringIO())
         for first in range(0, len(keys), MAX_IDS):

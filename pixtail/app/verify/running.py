@@ -12,12 +12,14 @@ from pixtail.core.ports import VectorStore
 from pixtail.core.settings import Settings
 
 
-def verified(settings: Settings, store: VectorStore, model: str, options: Options, show: Show, stop: Stop) -> Report:
-    """What one found. `store` is open; `model` is the fingerprint that its points should have.
+def verified(
+    settings: Settings, store: VectorStore, generation: str, model: str, options: Options, show: Show, stop: Stop
+) -> Report:
+    """What one found. `store` is that of the generation; `model` is the fingerprint that its points should have.
 
     Raises `ServerUnreachable`, `SettingError`; `Stopping` when it is time to stop.
     """
-    with Pipeline(settings, options, stop) as pipeline:
+    with Pipeline(settings, generation, options, stop) as pipeline:
         verifier = Verifier(
             table=settings.table,
             rows=TableRows(settings, options.chunk_rows),

@@ -9,13 +9,15 @@ from typing import Any
 
 import structlog
 
+from pixtail.app.following import Following
 from pixtail.app.verify.options import Options
 from pixtail.app.verify.report import Report
-from pixtail.app.wiring import Station, needs
+from pixtail.app.wiring import needs
 from pixtail.core.backoff import Stopping
 from pixtail.core.errors import PixtailError
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
+from pixtail.core.settings import Settings
 
 POLL_S = 0.2
 FIRST_AFTER_S = 600.0  # of the start: a process that is started anew every day is verified as well
@@ -28,8 +30,12 @@ class VerifyService:
 
     name = "verify"
 
-    def __init__(self, parts: Station, every_s: float | None = None) -> None:
-        self._parts = parts
+    def __init__(
+        self, settings: Settings, following: Following, metrics: Metrics, every_s: float | None = None
+    ) -> None:
+        self._settings = settings
+        self._following = following
+        self._metrics = metrics
         self._every_s = every_s
         self._lock = threading.Lock()
         self._asked: Options | None = None
@@ -72,14 +78,14 @@ class VerifyService:
             _log.warning("could not verify", problem=error.problem, remedy=error.remedy)
             self._end(problem=str(error))
         else:
-            publish(report, self._parts.metrics)
+            publish(report, self._metrics)
             self._end(report=report.as_json())
 
     def _verified(self, options: Options, stop: Stop) -> Report:
         with needs("all"):  # `serve` alone comes without what reads MySQL
             from pixtail.app.verify.running import verified
-        parts = self._parts
-        return verified(parts.settings, parts.store, parts.model.fingerprint, options, self._show, stop)
+        now = self._following.current
+        return verified(self._settings, now.store, now.name, now.model.fingerprint, options, self._show, stop)
 
     def _show(self, doing: str, done: int, about: int) -> None:
         with self._lock:
