@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pixtail.core.errors import PictureError, Reason
+from pixtail.core.errors import PictureError, Reason, UsageError
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import Metrics
 from pixtail.core.points import PictureFacts, PointId, Sync, Upsert
@@ -98,14 +98,14 @@ def thumbnail(data: bytes, size: int) -> bytes:
     return buffer.getvalue()
 
 
-class NoVerification:
-    """A `Verification` that only notes what it is asked for."""
+class NoJob:
+    """A `Job` that only notes what it is asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.asked: list[Mapping[str, Any]] = []
         self.running = False
 
-    def begin(self, **options: Any) -> int | None:
+    def begin(self, options: Mapping[str, Any]) -> int | None:
         if self.running:
             return None
         self.asked.append(options)
@@ -113,8 +113,15 @@ class NoVerification:
         return len(self.asked)
 
     def state(self) -> Mapping[str, Any]:
-        idle = {"doing": "", "done": 0, "about": 0, "report": None, "problem": None}
+        idle = {"doing": "", "done": 0, "about": 0, "report": None, "problem": None, "remedy": "", "refused": False}
         return {"number": len(self.asked), "running": self.running, **idle}
+
+    def stop(self) -> None:
+        self.running = False
+
+
+def no_rollback() -> Mapping[str, Any]:
+    raise UsageError("there is no former collection")
 
 
 @dataclass
@@ -129,7 +136,8 @@ class World:
     missing: list[str] = field(default_factory=list)
     pipeline: dict[str, Any] = field(default_factory=lambda: {"lag_records": 0, "dead_letters": 0})
     failures: list[Mapping[str, Any]] = field(default_factory=list)
-    verification: NoVerification = field(default_factory=NoVerification)
+    verification: NoJob = field(default_factory=NoJob)
+    reindexing: NoJob = field(default_factory=NoJob)
 
     def __post_init__(self) -> None:
         self.store.prepare(self.embedder.dimension, MODEL)
@@ -157,6 +165,8 @@ class World:
             pipeline=lambda: self.pipeline,
             failures=lambda: self.failures,
             verification=self.verification,
+            reindexing=self.reindexing,
+            rollback=no_rollback,
         )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any, TypeVar
 
+from pixtail.app.jobs import Show
 from pixtail.app.wiring import needs
-from pixtail.core.errors import PixtailError, StoreBusy, StoreUnreachable
+from pixtail.core.errors import PixtailError, StoreBusy, StoreUnreachable, UsageError
+from pixtail.core.lifecycle import Stop
 from pixtail.core.ports import Index, VectorStore
 from pixtail.core.settings import Settings
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0
+POLL_S = 0.3
 
 Request = tuple[str, str, dict[str, Any]]
 """Method, path, and the further arguments of `httpx.request`."""
@@ -58,3 +61,34 @@ def call(api: str, request: Request) -> Any:
         return answer.json()
     problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
     raise PixtailError(f"{api} refused: {problem.get('detail') or answer.status_code}", problem.get("remedy", ""))
+
+
+def credentials(settings: Settings) -> dict[str, str]:
+    """The header that shows `api.token`, if one is set."""
+    token = settings.api.token
+    return {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+
+
+def have_done(
+    settings: Settings, api: str, path: str, options: Mapping[str, Any], show: Show, stop: Stop
+) -> dict[str, Any]:
+    """Has another process do a job, and returns its report. `stop` asks it to stop.
+
+    Raises `PixtailError` if it does another one of the kind already, or fails; `UsageError` if there is nothing to do.
+    """
+    headers = credentials(settings)
+    state = call(api, ("POST", path, {"json": dict(options), "headers": headers}))
+    number, asked_to_stop = state["number"], False
+    while state["running"] and state["number"] == number:
+        show(state["doing"] or "Beginning", state["done"], state["about"])
+        if stop.wait(POLL_S) and not asked_to_stop:
+            call(api, ("DELETE", path, {"headers": headers}))
+            asked_to_stop = True
+        state = call(api, ("GET", path, {}))
+    if state["refused"]:
+        raise UsageError(state["problem"], state["remedy"])
+    if state["report"] is None or state["number"] != number:
+        problem = state["problem"] or "another one came after it"
+        raise PixtailError(f"the process at {api} could not do it: {problem}", state["remedy"])
+    report: dict[str, Any] = state["report"]
+    return report

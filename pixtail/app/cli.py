@@ -231,6 +231,48 @@ def verify(
     raise typer.Exit(0 if report["ok"] else 1)
 
 
+@app.command()
+def reindex(
+    model: Annotated[str | None, typer.Option(help="The new model, if not that of the settings.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many points, and do not swap.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Pictures encoded at a time.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew, whatever is there.")] = False,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="Fill the holes of the collection that is searched.")
+    ] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Swap whatever speaks against it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    failures: Annotated[Path | None, typer.Option(help="Write the pictures that fail to this JSON file.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Moves the index to another model: replays the topic into a new collection, compares, and swaps the alias."""
+    from pixtail.app.reindex import command
+    from pixtail.app.reindex.planning import Options
+
+    options = Options(model, limit, batch, force, only_missing, accept, dry_run)
+    outcome = command.reindex(load(config), options, Console(stderr=True))
+    if failures is not None:
+        command.write_failures(outcome, failures)
+    if as_json:
+        _json(outcome)
+    elif dry_run:
+        command.print_plan(outcome, Console())
+    else:
+        command.print_outcome(outcome, Console())
+    if not dry_run and (outcome["objections"] or not outcome["finished"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def rollback(config: Config = None, as_json: Json = False) -> None:
+    """Searches the collection before the last reindex again. Once more, and it goes back."""
+    from pixtail.app.reindex import command
+
+    outcome = command.rollback(load(config))
+    _json(outcome) if as_json else _out(f"{outcome['generation']} is searched from now on, and was {outcome['former']}")
+
+
 @dlq.command("list")
 def dlq_list(config: Config = None, as_json: Json = False) -> None:
     """The pictures that fail now, with the reason."""

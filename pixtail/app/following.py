@@ -100,14 +100,14 @@ class FollowingWorker:
         return self._worker is not None and self._worker.ready()
 
     def run(self, stop: Stop) -> None:
-        until = stop.child()
+        until = stop.imply(Stop())
 
         def moved(_generation: Generation) -> None:
             until.set()
 
         self._following.on_move(moved)
         while not stop:
-            until = stop.child()
+            until = stop.imply(Stop())
             self._worker = self._make(self._following.current)
             self._worker.run(until)
 

@@ -7,11 +7,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pixtail.app.child import ListenerProcess, stop_with_parent
 from pixtail.app.following import Following, FollowingWorker, Generation, open_generation, worker_of
 from pixtail.app.health import HealthService
+from pixtail.app.jobs import Job
 from pixtail.app.pipeline import PipelineWatch
 from pixtail.app.wiring import needs, not_ready, opened_index
 from pixtail.bus.inspection import describe_broker
@@ -22,7 +23,6 @@ from pixtail.core.ports import Index, PictureSource
 from pixtail.core.settings import Settings
 
 if TYPE_CHECKING:
-    from pixtail.app.verify.service import VerifyService
     from pixtail.search.service import ApiService
 
 OnLostPosition: TypeAlias = Literal["stop", "snapshot"]
@@ -52,8 +52,8 @@ def serve(settings: Settings) -> None:
     """The API and the console, until a signal. Searching needs no Kafka: it may be away."""
     stop, metrics = _stop(), Metrics()
     with opened_index(settings, _api_address(settings)) as index, station(settings, index, metrics) as parts:
-        watch, verify = _watch(parts), _verify(parts)
-        run_services([parts.following, watch, verify, _api(parts, watch, verify, [parts.following])], stop)
+        watch, jobs = _watch(parts), _jobs(parts)
+        run_services([parts.following, watch, *jobs, _api(parts, watch, jobs, [parts.following])], stop)
 
 
 def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_position: OnLostPosition) -> None:
@@ -73,9 +73,9 @@ def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_posi
         station(settings, index, metrics) as parts,
     ):
         worker, watch, following = _worker(parts), _watch(parts), parts.following
-        verify = _verify(parts, settings.verify.every_s)
-        api = _api(parts, watch, verify, [listener, following, worker])
-        run_services([listener, following, worker, watch, verify, api], stop)
+        jobs = _jobs(parts, settings.verify.every_s)
+        api = _api(parts, watch, jobs, [listener, following, worker])
+        run_services([listener, following, worker, watch, *jobs, api], stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,23 @@ def _health(settings: Settings, metrics: Metrics, services: list[Service]) -> He
     return HealthService(settings.metrics, metrics, lambda: not_ready(services))
 
 
+class Jobs(NamedTuple):
+    """What takes long, and is done when it is asked for."""
+
+    verify: Job
+    reindex: Job
+
+
+def _jobs(parts: Station, verify_every_s: float | None = None) -> Jobs:
+    from pixtail.app.reindex.service import reindex_job
+    from pixtail.app.verify.service import verify_job
+
+    return Jobs(
+        verify_job(parts.settings, parts.following, parts.metrics, verify_every_s),
+        reindex_job(parts.settings, parts.following, parts.pictures),
+    )
+
+
 def _watch(parts: Station) -> PipelineWatch:
     return PipelineWatch(parts.settings, lambda: parts.following.current.name)
 
@@ -121,18 +138,13 @@ def _worker(parts: Station) -> FollowingWorker:
     return FollowingWorker(parts.following, partial(worker_of, settings, topics, parts.pictures, parts.metrics))
 
 
-def _verify(parts: Station, every_s: float | None = None) -> VerifyService:
-    from pixtail.app.verify.service import VerifyService
-
-    return VerifyService(parts.settings, parts.following, parts.metrics, every_s)
-
-
-def _api(parts: Station, watch: PipelineWatch, verify: VerifyService, services: list[Service]) -> ApiService:
+def _api(parts: Station, watch: PipelineWatch, jobs: Jobs, services: list[Service]) -> ApiService:
     with needs("serve"):
         from pixtail.search.api import create_app
         from pixtail.search.deps import Deps
         from pixtail.search.service import ApiService
     from encoder.decode import thumbnail
+    from pixtail.app.reindex.service import rolled_back
 
     current = parts.following.current
     app = create_app(
@@ -146,7 +158,9 @@ def _api(parts: Station, watch: PipelineWatch, verify: VerifyService, services: 
             ready=lambda: not_ready(services),
             pipeline=watch.facts,
             failures=watch.failures,
-            verification=verify,
+            verification=jobs.verify,
+            reindexing=jobs.reindex,
+            rollback=partial(rolled_back, parts.following),
         )
     )
 

@@ -24,20 +24,19 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._children: list[Stop] = []
+        self._implied: list[Stop] = []
 
     def set(self) -> None:
         self._event.set()
-        for child in self._children:
-            child.set()
+        for other in self._implied:
+            other.set()
 
-    def child(self) -> Stop:
-        """A wish of its own, which this one implies: for a part that may have to stop earlier."""
-        child = Stop()
-        self._children.append(child)
+    def imply(self, other: Stop) -> Stop:
+        """Sets the other one too, now or later: for a part that may have to stop earlier. Returns it."""
+        self._implied.append(other)
         if self:
-            child.set()
-        return child
+            other.set()
+        return other
 
     def __bool__(self) -> bool:
         return self._event.is_set()

@@ -115,16 +115,37 @@ class VerifyRequest(BaseModel):
     wait_s: float = Field(300, ge=0, description="The longest wait for the pipeline.")
 
 
-class VerificationAnswer(BaseModel):
-    """The verification that runs, else the last one of this process."""
+class ReindexRequest(BaseModel):
+    """How to move the index to another model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="Its name; else the settings'.")
+    limit: int | None = Field(None, ge=1, description="Stop after so many points, and do not swap.")
+    batch: int | None = Field(None, ge=1, le=4096, description="Pictures encoded at a time.")
+    force: bool = Field(False, description="Begin anew, whatever is there.")
+    only_missing: bool = Field(False, description="Fill the holes of the collection that is searched.")
+    accept: bool = Field(False, description="Swap whatever the gate says.")
+    dry_run: bool = Field(False, description="Only say what would be done.")
+
+
+class JobAnswer(BaseModel):
+    """The one that runs, else the last one of this process."""
 
     number: int = Field(description="They are counted; 0 before the first one.")
     running: bool
     doing: str = Field(description="What it does now.")
     done: int
     about: int = Field(description="How many there are; 0 while unknown.")
-    report: dict[str, Any] | None = Field(description="What it found, once it has ended.")
+    report: dict[str, Any] | None = Field(description="What came of it, once it has ended.")
     problem: str | None = Field(description="Why it could not be done.")
+    remedy: str = Field(description="What mends that.")
+    refused: bool = Field(description="True if there was nothing to do.")
+
+
+class RollbackAnswer(BaseModel):
+    generation: str = Field(description="The collection that is searched from now on.")
+    former: str = Field(description="The one that was until now: another rollback leads back to it.")
 
 
 class HealthAnswer(BaseModel):

@@ -13,14 +13,18 @@ from pixtail.core.ports import Embedder, PictureSource, VectorStore
 from pixtail.core.settings import Settings
 
 
-class Verification(Protocol):
-    """Compares table and index in this process, one time after the other. Thread-safe; answers at once."""
+class Job(Protocol):
+    """Long work in this process, one time after the other. Thread-safe; answers at once."""
 
-    def begin(self, *, repair: bool, chunk_rows: int, wait_s: float) -> int | None:
-        """The number of the verification that begins now; None while another one runs."""
+    def begin(self, options: Mapping[str, Any]) -> int | None:
+        """The number of the one that begins now; None while another one runs."""
 
     def state(self) -> Mapping[str, Any]:
-        """`number` of the last one, whether it is `running`, `doing` what, `done` of `about`; then its `report` or the `problem`."""
+        """Of the last one: `number`, whether it is `running`, `doing` what, `done` of `about`; then its `report`, or the `problem`, its
+        `remedy`, and whether there was nothing to do (`refused`)."""
+
+    def stop(self) -> None:
+        """Asks the one that runs to end early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Deps:
     `thumbnail(data, size)` returns a picture whose longer side is at most `size` pixels (JPEG, PNG or WebP), or raises `PictureError`.
     `ready()` names what is not ready yet; empty means ready. `pipeline()` adds facts to the statistics: the console shows
     `lag_records` and `dead_letters`. `failures()` lists the pictures that fail now, each with `id` or `key`, `reason`, `message`,
-    `attempts` and `first_failed`.
+    `attempts` and `first_failed`. `rollback()` takes the index back to its former collection and says which; raises `UsageError`.
     """
 
     store: VectorStore
@@ -42,7 +46,9 @@ class Deps:
     ready: Callable[[], list[str]]
     pipeline: Callable[[], Mapping[str, Any]]
     failures: Callable[[], Sequence[Mapping[str, Any]]]
-    verification: Verification
+    verification: Job
+    reindexing: Job
+    rollback: Callable[[], Mapping[str, Any]]
 
 
 async def _of_request(request: Request) -> Deps:  # async: a plain function would cost a hop to the thread pool

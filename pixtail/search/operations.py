@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel
 
 from pixtail.search.answers import (
     API,
     FailureAnswer,
     FailuresAnswer,
     HealthAnswer,
+    JobAnswer,
     ModelAnswer,
+    ReindexRequest,
+    RollbackAnswer,
     StatsAnswer,
-    VerificationAnswer,
     VerifyRequest,
 )
-from pixtail.search.deps import Collaborators
+from pixtail.search.deps import Collaborators, Job
 from pixtail.search.problems import ApiError
 from pixtail.search.writing import may_write
 
 router = APIRouter(tags=["operations"])
+MAY_WRITE = [Depends(may_write)]
 
 
 @router.get(f"{API}/stats", summary="Counts, model, pipeline")
@@ -47,19 +51,50 @@ def failures(
     return FailuresAnswer(failures=page, total=len(found))
 
 
-@router.post(f"{API}/verify", summary="Compare table and index", status_code=202, dependencies=[Depends(may_write)])
-def verify(deps: Collaborators, how: VerifyRequest) -> VerificationAnswer:
+@router.post(f"{API}/verify", summary="Compare table and index", status_code=202, dependencies=MAY_WRITE)
+def verify(deps: Collaborators, how: VerifyRequest) -> JobAnswer:
     """Begins, and answers at once: ask for its progress. Only for this machine, or with `api.token`."""
-    if deps.verification.begin(repair=how.repair, chunk_rows=how.chunk_rows, wait_s=how.wait_s) is None:
-        raise ApiError(
-            409, "already-running", "Already running", "a verification is running already", "Wait for its end"
-        )
-    return verification(deps)
+    return _begin(deps.verification, how, "a verification")
 
 
 @router.get(f"{API}/verify", summary="How a verification stands")
-def verification(deps: Collaborators) -> VerificationAnswer:
-    return VerificationAnswer(**deps.verification.state())
+def verification(deps: Collaborators) -> JobAnswer:
+    return JobAnswer(**deps.verification.state())
+
+
+@router.delete(f"{API}/verify", summary="Stop a verification", status_code=202, dependencies=MAY_WRITE)
+def stop_verification(deps: Collaborators) -> JobAnswer:
+    deps.verification.stop()
+    return verification(deps)
+
+
+@router.post(f"{API}/reindex", summary="Move the index to another model", status_code=202, dependencies=MAY_WRITE)
+def reindex(deps: Collaborators, how: ReindexRequest) -> JobAnswer:
+    """Begins, or goes on, and answers at once: ask for its progress. Only for this machine, or with `api.token`."""
+    return _begin(deps.reindexing, how, "a reindex")
+
+
+@router.get(f"{API}/reindex", summary="How a reindex stands")
+def reindexing(deps: Collaborators) -> JobAnswer:
+    return JobAnswer(**deps.reindexing.state())
+
+
+@router.delete(f"{API}/reindex", summary="Pause a reindex", status_code=202, dependencies=MAY_WRITE)
+def pause_reindex(deps: Collaborators) -> JobAnswer:
+    """It goes on where it was when it is asked for again."""
+    deps.reindexing.stop()
+    return reindexing(deps)
+
+
+@router.post(f"{API}/rollback", summary="Back to the collection before the last reindex", dependencies=MAY_WRITE)
+def rollback(deps: Collaborators) -> RollbackAnswer:
+    return RollbackAnswer(**deps.rollback())
+
+
+def _begin(job: Job, how: BaseModel, what: str) -> JobAnswer:
+    if job.begin(how.model_dump()) is None:
+        raise ApiError(409, "already-running", "Already running", f"{what} is running already", "Wait for its end")
+    return JobAnswer(**job.state())
 
 
 # Health and metrics are coroutines: they answer while every thread of the pool waits for the store.

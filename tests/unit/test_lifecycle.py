@@ -61,3 +61,13 @@ def test_stop_wakes_those_who_wait() -> None:
     stop.set()
     assert stop
     assert stop.wait(60)
+
+
+def test_a_stop_that_is_implied_comes_with_the_other_or_alone() -> None:
+    whole = Stop()
+    part, other = whole.imply(Stop()), whole.imply(Stop())
+    part.set()
+    assert (bool(whole), bool(part), bool(other)) == (False, True, False)
+    whole.set()
+    assert other
+    assert whole.imply(Stop()), "it is too late for a new one"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from pixtail.app import wiring
-from pixtail.app.asking import call
+from pixtail.app.asking import have_done
+from pixtail.app.jobs import Show
 from pixtail.app.progress import RowProgress
-from pixtail.app.verify.options import Options, Show
-from pixtail.core.errors import PixtailError, StoreBusy
+from pixtail.app.verify.options import Options
+from pixtail.core.errors import StoreBusy
 from pixtail.core.lifecycle import Stop
 from pixtail.core.settings import Settings
 
 API = "/api/v1/verify"
-POLL_S = 0.3
 SHOWN = 20
 
 
@@ -25,7 +25,7 @@ def verify(settings: Settings, options: Options, console: Console) -> dict[str, 
     """The report, as `Report.as_json` has it.
 
     Raises `ServerUnreachable`, `SettingError`, `ModelError`; `StoreBusy` if the embedded store is open in a process that serves no API;
-    `PixtailError` if a verification is running already, or fails in that other process.
+    `PixtailError` if a verification is running already, or fails in that other process; whoever stops this command does not stop it there.
     """
     with RowProgress(console) as shown:
         try:
@@ -33,7 +33,7 @@ def verify(settings: Settings, options: Options, console: Console) -> dict[str, 
         except StoreBusy as busy:
             if busy.api is None:
                 raise
-            return _there(busy.api, settings, options, shown.show)
+            return have_done(settings, busy.api, API, asdict(options), shown.show, Stop())
 
 
 def _here(settings: Settings, options: Options, show: Show) -> dict[str, Any]:
@@ -44,25 +44,6 @@ def _here(settings: Settings, options: Options, show: Show) -> dict[str, Any]:
         current = index.current() or ""
         model = fingerprint_of(current) or wiring.embedder(settings).fingerprint  # a plain collection does not tell
         return verified(settings, index.store(current), current, model, options, show, Stop()).as_json()
-
-
-def _there(api: str, settings: Settings, options: Options, show: Show) -> dict[str, Any]:
-    """Whoever stops this command does not stop the verification."""
-    token = settings.api.token
-    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-    body = {"repair": options.repair, "chunk_rows": options.chunk_rows, "wait_s": options.wait_s}
-    state = call(api, ("POST", API, {"json": body, "headers": headers}))
-    number = state["number"]
-    while state["running"] and state["number"] == number:
-        show(state["doing"] or "Beginning", state["done"], state["about"])
-        time.sleep(POLL_S)
-        state = call(api, ("GET", API, {}))
-    if state["report"] is None or state["number"] != number:
-        raise PixtailError(
-            f"the verification at {api} has no result: {state['problem'] or 'another one came after it'}"
-        )
-    report: dict[str, Any] = state["report"]
-    return report
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:

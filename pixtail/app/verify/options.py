@@ -1,13 +1,8 @@
-"""How to verify, and how to show it."""
+"""How to verify."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
-
-Show: TypeAlias = Callable[[str, int, int], None]
-"""What is being done, how many are done, about how many there are (0: unknown)."""
 
 
 @dataclass(frozen=True, slots=True)

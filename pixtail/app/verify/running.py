@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ingest.tablerows import TableRows
-from pixtail.app.verify.options import Options, Show
+from pixtail.app.jobs import Show
+from pixtail.app.verify.options import Options
 from pixtail.app.verify.pipeline import Pipeline
 from pixtail.app.verify.report import Report
 from pixtail.app.verify.verifier import Verifier

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from pixtail.app.jobs import Show
 from pixtail.app.verify import asking
-from pixtail.app.verify.options import Options, Show
+from pixtail.app.verify.options import Options
 from pixtail.app.verify.report import Difference, Report
 from pixtail.core.backoff import Stopping
 from pixtail.core.changes import Row

@@ -1,0 +1,1 @@
+"""`reindex` and `rollback`: the index moves to another model, and back."""

@@ -1,0 +1,95 @@
+"""`reindex` and `rollback`: in this process, or in the one that holds the embedded store open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from pixtail.app.asking import ask_index, credentials, have_done
+from pixtail.app.progress import RowProgress
+from pixtail.app.reindex.planning import Options
+from pixtail.app.wiring import needs, opened_index
+from pixtail.core.errors import StoreBusy, UsageError
+from pixtail.core.lifecycle import Stop, stop_on_signals
+from pixtail.core.settings import Settings
+
+API = "/api/v1/reindex"
+
+
+def reindex(settings: Settings, options: Options, console: Console) -> dict[str, Any]:
+    """The outcome, see `Outcome`. Ctrl-C or SIGTERM pauses it: the same command goes on.
+
+    Raises as `Reindex.run`; `StoreBusy` if the embedded store is open in a process that serves no API.
+    """
+    stop = Stop()
+    stop_on_signals(stop)
+    with RowProgress(console) as shown:
+        try:
+            return _here(settings, options, shown, stop)
+        except StoreBusy as busy:
+            if busy.api is None:
+                raise
+            return have_done(settings, busy.api, API, asdict(options), shown.show, stop)
+
+
+def _here(settings: Settings, options: Options, shown: RowProgress, stop: Stop) -> dict[str, Any]:
+    with needs("all"):
+        from encoder.pictures import Pictures
+        from pixtail.app.reindex.service import reindexed
+    with opened_index(settings) as index, closing(Pictures(settings.pictures)) as pictures:
+        return reindexed(settings, index, pictures, options, shown.show, stop)
+
+
+def rollback(settings: Settings) -> dict[str, Any]:
+    """Which collection is searched from now on, and which was. Raises `UsageError`, `StoreUnreachable`."""
+    with needs("all"):
+        from pixtail.app.reindex.service import rollback as roll_back
+    return ask_index(settings, roll_back, ("POST", "/api/v1/rollback", {"headers": credentials(settings)}), dict)
+
+
+def write_failures(outcome: Mapping[str, Any], file: Path) -> None:
+    try:
+        file.write_bytes(orjson.dumps(outcome["failures"], option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}", "Name another file") from None
+
+
+def print_outcome(outcome: Mapping[str, Any], console: Console) -> None:
+    for line in _lines(outcome):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_plan(outcome: Mapping[str, Any], console: Console) -> None:
+    points = f"which has {outcome['points']:,} points now"
+    text = f"{outcome['records']:,} records of the topic would be read into {outcome['generation']}, {points}"
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _lines(outcome: Mapping[str, Any]) -> list[str]:
+    failed = len(outcome["failures"])
+    return [
+        f"{outcome['generation']}: {outcome['points']:,} points after {outcome['seconds']:,.0f} s",
+        *(
+            [f"{outcome['completed']:,} rows were no longer in the topic, and came from MySQL"]
+            if outcome["completed"]
+            else []
+        ),
+        *([f"{failed:,} pictures fail (pixtail dlq list)"] if failed else []),
+        *(f"Not swapped: {problem}" for problem in outcome["objections"] if not outcome["swapped"]),
+        _end(outcome),
+    ]
+
+
+def _end(outcome: Mapping[str, Any]) -> str:
+    if outcome["swapped"]:
+        back = f" {outcome['former']} is kept: `pixtail rollback` goes back to it." if outcome["former"] else ""
+        return f"It is searched from now on.{back}"
+    if outcome["objections"]:
+        return "Mend that and run it again, which goes on from here; or swap all the same with --accept."
+    return "The same command goes on with it." if not outcome["finished"] else "Nothing was swapped."
