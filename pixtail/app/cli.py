@@ -260,7 +260,7 @@ def reindex(
         command.print_plan(outcome, Console())
     else:
         command.print_outcome(outcome, Console())
-    if not dry_run and (outcome["objections"] or not outcome["finished"]):
+    if not dry_run and (outcome["objections"] or not (outcome["finished"] or limit)):
         raise typer.Exit(1)
 
 

@@ -13,6 +13,9 @@ import pytest
 
 from pixtail.core.settings import Settings, load
 from tests.acceptance.program import Answer, Running, pixtail
+from tests.acceptance.site import site
+
+__all__ = ["site"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,74 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from encoder.tiny_clip.captions import SUBJECTS
-from pixtail.app.demo.samples import make_sample
-from pixtail.servers.kafka import KafkaServer
-from pixtail.servers.process import free_port
-from pixtail.servers.sql import SqlServer
-from tests.acceptance.program import Running, pixtail
-
-TABLE = (
-    "CREATE TABLE images (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, title VARCHAR(255), file_path VARCHAR(512))"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A database, a topic, a store and pictures of this test alone."""
-
-    folder: Path
-    server: SqlServer
-    database: str
-    api: str
-    next_picture: list[int]
-
-    def insert(self, count: int) -> None:
-        for _ in range(count):
-            number = self.next_picture[0]
-            self.next_picture[0] += 1
-            sample = make_sample(self.folder / "pictures", SUBJECTS[number % len(SUBJECTS)], number)
-            self.server.execute(
-                f"INSERT INTO images (title, file_path) VALUES ('{sample.title}', '{sample.file_path}')",
-                database=self.database,
-            )
-
-    def points(self) -> int:
-        try:
-            answer = httpx.get(f"{self.api}/api/v1/stats", timeout=5, trust_env=False)
-        except httpx.TransportError:
-            return -1
-        return int(answer.json()["points"]) if answer.is_success else -1
-
-    def run(self) -> Running:
-        return Running("run", cwd=self.folder)
-
-
-@pytest.fixture
-def site(database: SqlServer, kafka: KafkaServer, unique: str, tmp_path: Path) -> Iterator[Site]:
-    url = database.create_database(unique)
-    database.execute(TABLE, database=unique)
-    api, metrics = free_port(), free_port()
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pixtail.toml").write_text(f"""
-mysql.url = "{url}"
-kafka.bootstrap = "{kafka.bootstrap}"
-kafka.prefix = "{unique}"
-kafka.partitions = 2
-pictures.root = "{tmp_path / "pictures"}"
-model.name = "tiny-clip"
-api.port = {api}
-metrics.port = {metrics}
-""")
-    yield Site(tmp_path, database, unique, f"http://127.0.0.1:{api}", [0])
-    database.execute(f"DROP DATABASE {unique}")
+from tests.acceptance.program import pixtail
+from tests.acceptance.site import Site, wait_for
 
 
 def listeners(folder: Path) -> list[int]:
@@ -112,13 +51,6 @@ def test_a_pipeline_killed_in_the_middle_of_its_work_goes_on_without_a_hole(site
 def title(site: Site, key: int) -> str:
     answer = httpx.get(f"{site.api}/api/v1/images/{key}", timeout=5, trust_env=False)
     return str(answer.json().get("payload", {}).get("title"))
-
-
-def wait_for(done: Callable[[], bool], what: str, limit_s: float = 30) -> None:
-    deadline = time.monotonic() + limit_s
-    while not done():
-        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
-        time.sleep(0.05)
 
 
 @pytest.mark.timeout(120)
