@@ -1,8 +1,9 @@
 """The embedded store: one shard of qdrant-edge in a folder, shared by the threads of one process.
 
 Durable means: an update stands in the shard's write-ahead log, and that log is on the disk (fsync), when `apply` returns; `load`
-replays it. The shard's own `flush` syncs every segment file, which takes four times as long, so it runs only now and then, to keep the
-log short. (qdrant-edge-py 0.9.0: `update` writes the log through a memory map and never syncs it; seen with strace.)
+replays it. The shard's own `flush` syncs every segment file, which takes four times as long, so it runs only now and then, in the
+background, to keep the log short. (qdrant-edge-py 0.9.0: `update` writes the log through a memory map and never syncs it; seen with
+strace. `update`, `flush` and `optimize` hold the interpreter, `search` does not.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +33,7 @@ from sink.edge_files import (
     readable_errors,
     require_space,
     sync_folder,
+    sync_tree,
     tombstones_file,
 )
 from sink.edge_ledger import Ledger
@@ -74,7 +77,6 @@ class EdgeStore:
         self._opening = threading.RLock()
         self._writing = threading.Lock()
         self._collection: _Collection | None = None
-        self._unflushed = 0
 
     def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
         with self._opening:
@@ -114,7 +116,8 @@ class EdgeStore:
         require_space(self._path, self._min_free_bytes)
         with self._writing:
             refusals = [self._apply(collection, group) for group in groups(writes)]
-            self._make_durable(collection, len(writes))
+            with self._translated("write to"):
+                collection.make_durable(len(writes))
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
 
     def forget(self, below: int) -> None:
@@ -174,8 +177,7 @@ class EdgeStore:
         with self._opening, self._writing:
             if self._collection is not None:
                 with self._translated("close"):
-                    self._collection.shard.close()
-                    self._collection.ledger.close()
+                    self._collection.close()
                 self._collection = None
 
     def _open(self) -> _Collection | None:
@@ -263,15 +265,6 @@ class EdgeStore:
             for operation in operations:
                 collection.shard.update(operation)
 
-    def _make_durable(self, collection: _Collection, writes: int) -> None:
-        self._unflushed += writes
-        with self._translated("write to"):
-            if self._unflushed >= WRITES_PER_FLUSH:
-                collection.shard.flush()
-                self._unflushed = 0
-            else:
-                collection.sync_log()
-
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
         try:
@@ -286,13 +279,36 @@ class EdgeStore:
 
 
 class _Collection:
-    """An open shard and its tombstones."""
+    """An open shard and its tombstones. `make_durable` is for one thread at a time."""
 
     def __init__(self, shard: EdgeShard, folder: Path, dimension: int, ledger: Ledger) -> None:
         self.shard = shard
         self.folder = folder
         self.dimension = dimension
         self.ledger = ledger
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="edge-flush")
+        self._flushing: Future[None] | None = None
+        self._unflushed = 0
 
-    def sync_log(self) -> None:
+    def make_durable(self, writes: int) -> None:
+        """Returns when the last so many writes are on the disk, and flushes in the background now and then. Raises what went wrong with
+        the flush before."""
         sync_folder(self.folder / "wal")
+        self._unflushed += writes
+        if self._unflushed < WRITES_PER_FLUSH or (self._flushing and not self._flushing.done()):
+            return
+        former, self._flushing = self._flushing, self._background.submit(self._flush)
+        self._unflushed = 0
+        if former:
+            former.result()
+
+    def close(self) -> None:
+        """Once the flush that is under way is done."""
+        self._background.shutdown()
+        self.shard.close()
+        self.ledger.close()
+
+    def _flush(self) -> None:
+        """The shard's own flush holds the interpreter; most of what it would wait for is written before, while others work."""
+        sync_tree(self.folder / "segments")
+        self.shard.flush()

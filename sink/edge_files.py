@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,13 @@ def _synced(folder: Path) -> bool:
             raise
         return False
     return True
+
+
+def sync_tree(folder: Path) -> None:
+    """Writes back what the files below have in memory. Files may come and go meanwhile: nobody relies on those that do."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            sync_file(path)
 
 
 def require_space(path: Path, min_free_bytes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from qdrant_edge import (
@@ -25,6 +25,9 @@ from pixtail.core.points import Delete, PointId, SetPayload, Sync, Upsert
 from sink.batches import PointWrite
 from sink.points import SEQ_PATH, Condition, Equals, EqualsNumber, path_of, payload_of
 
+if TYPE_CHECKING:
+    from pixtail.core.points import Vector
+
 # Never an HNSW graph: building it holds the interpreter for minutes, and exact search over a hundred thousand points takes milliseconds.
 # What is left of `optimize` is the vacuum, which gives back the space of deleted points.
 OPTIMIZERS = EdgeOptimizersConfig(indexing_threshold=1 << 40)
@@ -36,7 +39,7 @@ def shard_config(dimension: int) -> EdgeConfig:
 
 def operations(writes: Sequence[PointWrite], present: Mapping[PointId, Sync | None]) -> Iterator[Any]:
     """The writes of one group (no id twice), none of which is refused; `present` are the points that exist."""
-    upserts = [Point(w.id, w.vector.tolist(), payload_of(w)) for w in writes if isinstance(w, Upsert)]
+    upserts = [Point(w.id, _values(w.vector), payload_of(w)) for w in writes if isinstance(w, Upsert)]
     deletes: list[Any] = [w.id for w in writes if isinstance(w, Delete) and w.id in present]
     if upserts:
         yield UpdateOperation.upsert_points(upserts)
@@ -45,6 +48,11 @@ def operations(writes: Sequence[PointWrite], present: Mapping[PointId, Sync | No
             yield UpdateOperation.set_payload([write.id], payload_of(write))
     if deletes:
         yield UpdateOperation.delete_points(deletes)
+
+
+def _values(vector: Vector) -> Any:
+    """The library reads a buffer twice as fast as it and NumPy together make a list."""
+    return np.ascontiguousarray(vector, dtype=np.float32).data
 
 
 def truncation(seq: int) -> UpdateOperation:

@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
 from pixtail.core.errors import PixtailError, UsageError
 from pixtail.core.points import SYNC, Payload, PointId, SetPayload, StoredPoint, Sync, Upsert, Write
 from sink.collection import require_dimension
-
-if TYPE_CHECKING:
-    from pixtail.core.points import Vector
 
 SEQ_PATH = f"{SYNC}.seq"
 INT64 = range(-(1 << 63), 1 << 63)
@@ -67,6 +64,8 @@ def stored_point(point_id: PointId, payload: Payload | None, vector: Sequence[fl
 
 def portable(value: Any) -> Any:
     """The value as every store can keep it."""
+    if isinstance(value, str | float | None):
+        return value
     if isinstance(value, Mapping):
         return {name: portable(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -127,14 +126,15 @@ def has_vector(write: Write) -> TypeGuard[Upsert]:
 
 def check_vectors(writes: Iterable[Write], dimension: int, alias: str, place: str) -> None:
     """Raises before anything is written if a vector has another size or no direction: stores keep NaN without a word."""
-    for write in filter(has_vector, writes):
+    upserts = list(filter(has_vector, writes))
+    if not upserts:
+        return
+    for write in upserts:
         require_dimension(dimension, len(write.vector), alias, place)
-        if not has_direction(write.vector):
-            raise PixtailError(
-                f"the vector of point {write.id} is no unit vector: it is zero or has values that are no numbers",
-                "Check the model: it must not return NaN (try model.dtype = float32)",
-            )
-
-
-def has_direction(vector: Vector) -> bool:
-    return bool(np.isfinite(vector).all() and np.any(vector))
+    together = np.stack([write.vector for write in upserts])
+    fine = np.isfinite(together).all(axis=1) & together.any(axis=1)
+    if not fine.all():
+        raise PixtailError(
+            f"the vector of point {upserts[int(fine.argmin())].id} is no unit vector: it is zero or has values that are no numbers",
+            "Check the model: it must not return NaN (try model.dtype = float32)",
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -61,7 +61,18 @@ class Sync:
     at: str
 
     def as_payload(self) -> dict[str, Any]:
-        return {"seq": self.seq, "ref": self.ref, **asdict(self.facts), "model": self.model, "at": self.at}
+        facts = self.facts  # not asdict(), which copies each value: this is done for every point
+        return {
+            "seq": self.seq,
+            "ref": self.ref,
+            "sha256": facts.sha256,
+            "width": facts.width,
+            "height": facts.height,
+            "format": facts.format,
+            "bytes": facts.bytes,
+            "model": self.model,
+            "at": self.at,
+        }
 
     @staticmethod
     def from_payload(payload: Payload | None) -> Sync | None:
