@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from pixtail.core.errors import DimensionMismatch, SettingError, StoreBusy, StoreUnreachable
-from pixtail.core.points import Delete, Gone
-from sink import edge_files
+from pixtail.core.points import Delete, Gone, StoredPoint
+from sink import edge, edge_files
 from sink.edge import WRITES_PER_FLUSH, EdgeStore
 from sink.edge_files import sync_file
 from tests.support.points import DIMENSION, direction, set_payload, sync, upsert
@@ -24,24 +24,37 @@ from tests.support.points import DIMENSION, direction, set_payload, sync, upsert
 ROOT = Path(__file__).parents[2]
 API = "http://127.0.0.1:8080"
 
-# Writes batches for ever; each number on stdout is a batch that apply() has acknowledged.
+# Threads write batches for ever; each number on stdout is a batch that apply() has acknowledged. Thread n of k writes first + n, then
+# every k-th. The shard's segments are flushed all the time, so that kills meet it in the middle.
 WRITER = """
-import sys
+import os, sys, threading
+from itertools import count
 from pathlib import Path
 from pixtail.core.points import Delete
+import sink.edge
 from sink.edge import EdgeStore
 from tests.support.points import DIMENSION, set_payload, upsert
 
-store = EdgeStore(Path(sys.argv[1]), "images", api_address="http://127.0.0.1:8080")
+path, first, threads = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+sink.edge.WRITES_PER_FLUSH = 50
+store = EdgeStore(path, "images", api_address="http://127.0.0.1:8080")
 store.prepare(DIMENSION, "f00d")
-first = int(sys.argv[2])
-sys.stdout.write("ready\\n")
-sys.stdout.flush()
-for batch in range(first, 1 << 60):
-    seq = batch * 10
-    store.apply([upsert(batch * 10 + i, seq) for i in range(8)] + [set_payload(batch * 10 + 1, seq + 1), Delete(batch * 10 + 2, seq + 2)])
-    sys.stdout.write(f"{batch}\\n")
-    sys.stdout.flush()
+
+def write(number):
+    for batch in count(first + number, threads):
+        seq = batch * 10
+        writes = [upsert(batch * 10 + i, seq) for i in range(8)]
+        writes += [set_payload(batch * 10 + 1, seq + 1), Delete(batch * 10 + 2, seq + 2)]
+        writes += [Delete((batch - threads) * 10 + 3, seq)]
+        store.apply(writes)
+        os.write(1, f"{batch}\\n".encode())
+
+os.write(1, b"ready\\n")
+writers = [threading.Thread(target=write, args=(number,)) for number in range(threads)]
+for thread in writers:
+    thread.start()
+for thread in writers:
+    thread.join()
 """
 
 
@@ -66,10 +79,9 @@ def reopened(path: Path) -> Iterator[EdgeStore]:
     again.close()
 
 
-def writer(path: Path, first: int) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(first)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+def writer(path: Path, first: int, threads: int = 1) -> subprocess.Popen[str]:
+    arguments = [str(path), str(first), str(threads)]
+    process = subprocess.Popen([sys.executable, "-c", WRITER, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while "ready" not in (line := process.stdout.readline()):
         assert line, "the writer ended before it was ready"
@@ -89,25 +101,34 @@ def kill_after(process: subprocess.Popen[str], batches: int) -> list[int]:
 
 
 def expected(batch: int) -> dict[int, int]:
-    """Point → seq after the batch."""
-    seqs = {batch * 10 + i: batch * 10 for i in range(8) if i != 2}
+    """Point → seq after the batch, of the points that it leaves for good."""
+    seqs = {batch * 10 + i: batch * 10 for i in range(8) if i not in (2, 3)}
     return seqs | {batch * 10 + 1: batch * 10 + 1}
 
 
-def test_every_acknowledged_write_survives_kill_9(path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 4])
+def test_every_acknowledged_write_survives_kill_9(path: Path, threads: int) -> None:
     acknowledged: list[int] = []
     for round_, batches in enumerate((1, 30, 7)):
-        acknowledged += kill_after(writer(path, first=round_ * 100_000), batches)
+        acknowledged += kill_after(writer(path, (round_ + 1) * 100_000, threads), batches)
     store = EdgeStore(path, "images")
     wanted = {point_id: seq for batch in acknowledged for point_id, seq in expected(batch).items()}
     found = {point_id: s.seq for point_id, s in store.versions(list(wanted)).items() if s is not None}
-    deleted = [batch * 10 + 2 for batch in acknowledged]
+    deleted = [id_ for batch in acknowledged for id_ in (batch * 10 + 2, (batch - threads) * 10 + 3)]
     assert found == wanted
     assert store.get(deleted) == []
     assert {type(version) for version in store.versions(deleted).values()} == {Gone}
     assert store.versions(deleted).keys() == set(deleted), "tombstones as well"
+    everything = store.search(direction(1), limit=1 << 20)
+    assert len(everything) == store.count()
+    assert all(whole(hit.point) for hit in everything), "what was in flight is there as a whole, or not at all"
     assert store.apply([upsert(1, 1 << 50)]).written == 1, "and it takes new writes"
     store.close()
+
+
+def whole(point: StoredPoint) -> bool:
+    """Its columns are those of its version."""
+    return point.sync is not None and str(point.payload["title"])[1:] == str(point.sync.seq)
 
 
 def test_every_acknowledged_write_survives_a_power_cut(
@@ -154,6 +175,29 @@ def test_a_log_that_grows_long_is_flushed_and_nothing_is_lost(store: EdgeStore, 
         store.apply([upsert(i, number + 1) for i in range(batch)])
     store.close()
     assert {s and s.seq for s in reopened.versions(range(batch)).values()} == {number + 1}
+
+
+def test_a_flush_that_failed_in_the_background_is_told_and_tried_again(
+    store: EdgeStore, reopened: EdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(folder: Path) -> None:
+        raise OSError(f"{folder} cannot be read")
+
+    monkeypatch.setattr(edge, "WRITES_PER_FLUSH", 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(edge, "sync_tree", fails)
+        store.apply([upsert(1, 1)])
+        wait_for_flush(store)
+    with pytest.raises(StoreUnreachable, match="segments cannot be read"):
+        store.apply([upsert(2, 1)])
+    wait_for_flush(store)
+    assert store.apply([upsert(2, 1)]).stale == {2}, "what raised is written all the same"
+    store.close()
+    assert reopened.count() == 2
+
+
+def wait_for_flush(store: EdgeStore) -> None:
+    store._require()._background.submit(lambda: None).result()  # it has one thread
 
 
 def test_a_log_of_many_files_is_durable(store: EdgeStore, reopened: EdgeStore) -> None:
