@@ -54,7 +54,8 @@ class EdgeStore:
     """A `VectorStore` in the folder `path`. Thread-safe; one object in one process at a time, others get `StoreBusy`.
 
     It is the given generation of `alias`; without one, the collection that the alias names at the first use. Several generations may be
-    open at once under one `lock`. `api_address` is where this process can be asked instead; the second opener is told.
+    open at once under one `lock`. `api_address` is where this process can be asked instead; the second opener is told. `datatype` is that
+    of a new collection.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class EdgeStore:
         *,
         lock: OpenerLock | None = None,
         api_address: str | None = None,
+        datatype: str = "float32",
         min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
         self._path = path
         self._alias = alias
         self._generation = generation
         self._place = f"the embedded store in {path}"
+        self._datatype = datatype
         self._min_free_bytes = min_free_bytes
         self._lock = lock or OpenerLock(path / f"{alias}.lock", api_address)
         self._pointer = Pointer(path, alias)
@@ -119,6 +122,12 @@ class EdgeStore:
             with self._translated("write to"):
                 collection.make_durable(len(writes))
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
+
+    def begin_bulk(self) -> None:
+        """Nothing is built beside the points."""
+
+    def end_bulk(self) -> bool:
+        return True
 
     def forget(self, below: int) -> None:
         collection = self._require()
@@ -205,7 +214,7 @@ class EdgeStore:
         folder = self._path / name
         if not folder.exists():  # else a crash came between the folder and the pointer
             with appearing(folder) as building, self._translated("create"):
-                EdgeShard.create(str(building), shard_config(dimension)).close()
+                EdgeShard.create(str(building), shard_config(dimension, self._datatype)).close()
                 (building / MADE_BY).write_text(json.dumps(dict(made_by)))
         if self._pointer.read() is None:
             self._pointer.write(name)
@@ -214,10 +223,12 @@ class EdgeStore:
         with readable_errors(self._path):
             config = json.loads((folder / "edge_config.json").read_text())
         with self._translated("open"):
-            dimension = int(config["vectors"][""]["size"])
+            vectors = config["vectors"][""]
+            dimension = int(vectors["size"])
             ledger = Ledger(tombstones_file(folder))
             ledger.open()
-            return _Collection(EdgeShard.load(str(folder), shard_config(dimension)), folder, dimension, ledger)
+            shard = EdgeShard.load(str(folder), shard_config(dimension, vectors.get("datatype")))
+            return _Collection(shard, folder, dimension, ledger)
 
     def _syncs(self, collection: _Collection, ids: Collection[PointId]) -> dict[PointId, Sync | None]:
         return {point.id: point.sync for point in self._read(collection, ids, [SYNC])}

@@ -17,9 +17,10 @@ from sink.edge_files import MADE_BY, OpenerLock, Pointer, readable_errors, tombs
 class EdgeIndex:
     """An `Index` in the folder `path`. Thread-safe; one object in one process at a time, others get `StoreBusy`."""
 
-    def __init__(self, path: Path, alias: str, *, api_address: str | None = None) -> None:
+    def __init__(self, path: Path, alias: str, *, api_address: str | None = None, datatype: str = "float32") -> None:
         self._path = path
         self._alias = alias
+        self._datatype = datatype
         self._file_lock = OpenerLock(path / f"{alias}.lock", api_address)
         self._pointer = Pointer(path, alias)
         self._stores: dict[str, EdgeStore] = {}
@@ -48,7 +49,9 @@ class EdgeIndex:
     def store(self, generation: str) -> VectorStore:
         with self._lock:
             if generation not in self._stores:
-                self._stores[generation] = EdgeStore(self._path, self._alias, generation, lock=self._file_lock)
+                self._stores[generation] = EdgeStore(
+                    self._path, self._alias, generation, lock=self._file_lock, datatype=self._datatype
+                )
             return self._stores[generation]
 
     def swap(self, generation: str) -> None:

@@ -19,6 +19,7 @@ from qdrant_edge import (
     Point,
     RangeFloat,
     UpdateOperation,
+    VectorStorageDatatype,
 )
 
 from pixtail.core.points import Delete, PointId, SetPayload, Sync, Upsert
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 OPTIMIZERS = EdgeOptimizersConfig(indexing_threshold=1 << 40)
 
 
-def shard_config(dimension: int) -> EdgeConfig:
-    return EdgeConfig(vectors=EdgeVectorParams(dimension, Distance.Cosine), optimizers=OPTIMIZERS)
+def shard_config(dimension: int, datatype: str | None = None) -> EdgeConfig:
+    """`datatype`: float32 (None says the same) or float16."""
+    kept = VectorStorageDatatype.Float16 if datatype == "float16" else None
+    vectors = EdgeVectorParams(dimension, Distance.Cosine, datatype=kept)
+    return EdgeConfig(vectors=vectors, optimizers=OPTIMIZERS)
 
 
 def operations(writes: Sequence[PointWrite], present: Mapping[PointId, Sync | None]) -> Iterator[Any]:

@@ -44,6 +44,14 @@ class MeasuredStore:
         with self._timed("apply"):
             return self._store.apply(writes)
 
+    def begin_bulk(self) -> None:
+        with self._counted():
+            self._store.begin_bulk()
+
+    def end_bulk(self) -> bool:
+        with self._counted():
+            return self._store.end_bulk()
+
     def forget(self, below: int) -> None:
         with self._timed("forget"):
             self._store.forget(below)

@@ -84,6 +84,13 @@ class MemoryStore:
             refusals = [self._apply(write) for write in writes]
         return Applied(refusals.count(frozenset()), frozenset().union(*refusals))
 
+    def begin_bulk(self) -> None:
+        self._may_fail("begin_bulk")
+
+    def end_bulk(self) -> bool:
+        self._may_fail("end_bulk")
+        return True
+
     def forget(self, below: int) -> None:
         self._may_fail("forget")
         with self._lock:

@@ -28,10 +28,10 @@ def open_index(settings: Settings, *, api_address: str | None = None) -> Index:
         from sink.qdrant_connection import server
         from sink.qdrant_index import QdrantIndex
 
-        return QdrantIndex(server(qdrant), qdrant.collection)
+        return QdrantIndex(server(qdrant), qdrant.collection, qdrant)
     from sink.edge_index import EdgeIndex
 
-    return EdgeIndex(qdrant.path, qdrant.collection, api_address=api_address)
+    return EdgeIndex(qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype)
 
 
 def _store(settings: Settings, api_address: str | None) -> VectorStore:
@@ -40,7 +40,7 @@ def _store(settings: Settings, api_address: str | None) -> VectorStore:
         from sink.qdrant import QdrantStore
         from sink.qdrant_connection import server
 
-        return QdrantStore(server(qdrant), qdrant.collection)
+        return QdrantStore(server(qdrant), qdrant.collection, settings=qdrant)
     from sink.edge import EdgeStore
 
-    return EdgeStore(qdrant.path, qdrant.collection, api_address=api_address)
+    return EdgeStore(qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype)

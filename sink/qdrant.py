@@ -13,21 +13,31 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 from qdrant_client import QdrantClient, models
 
-from pixtail.core.errors import SettingError
+from pixtail.core.errors import SettingError, StoreUnreachable
 from pixtail.core.points import SYNC, Delete, Gone, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
 from pixtail.core.ports import NOTHING, Applied
+from pixtail.core.settings import Qdrant
 from sink.batches import PointWrite, groups, overtaken, refused, undone, versions
 from sink.collection import collection_name, generation_of, missing, require_dimension, require_model
-from sink.points import SEQ_PATH, check_vectors, conditions, stored_point
+from sink.points import check_vectors, conditions, path_of, stored_point
 from sink.qdrant_aliases import Aliases
 from sink.qdrant_connection import Connection
+from sink.qdrant_layout import (
+    INDEXING_THRESHOLD_KB,
+    missing_indexes,
+    new_collection,
+    told_types,
+    untyped_columns,
+    wanted_indexes,
+)
 from sink.qdrant_ledger import Ledger
-from sink.qdrant_requests import Operation, id_of, operation, operations, search_filter, truncation
+from sink.qdrant_requests import MAX_BYTES, Operation, id_of, operation, operations, search_filter, size_of, truncation
 from sink.scanning import PAGE, Page, pages
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
 
+DEFAULTS = Qdrant()
 UNIT_DISTANCES = (models.Distance.COSINE, models.Distance.DOT)  # of unit vectors the two are the same
 
 T = TypeVar("T")
@@ -40,12 +50,15 @@ class QdrantStore:
     It is the given generation of `alias`; without one, the collection that the alias names at the first use, or that has its name.
     """
 
-    def __init__(self, connection: Connection, alias: str, generation: str = "") -> None:
+    def __init__(self, connection: Connection, alias: str, generation: str = "", settings: Qdrant = DEFAULTS) -> None:
         self._connection = connection
         self._alias = alias
+        self._settings = settings
         self._aliases = Aliases(connection, alias)
         self._name = collection_name(alias, generation) if generation else None
         self._known_dimension: int | None = None
+        self._untyped: frozenset[str] = frozenset()  # columns whose index waits for a first value
+        self._threshold_kb = INDEXING_THRESHOLD_KB
 
     @property
     def _place(self) -> str:
@@ -56,8 +69,9 @@ class QdrantStore:
         info = self._describe(name) or self._create(name, dimension, made_by)
         self._require_fit(info, dimension)
         require_model(generation_of(self._alias, name), fingerprint, self._alias, self._place)
-        if SEQ_PATH not in info.payload_schema:
-            self._connection.call("index", lambda client: self._index_seq(client, name))
+        for path, kind in missing_indexes(wanted_indexes(self._settings), info.payload_schema).items():
+            self._index(name, path, kind)
+        self._untyped = untyped_columns(self._settings, info.payload_schema)
         Ledger(self._connection, name).prepare()
         if self._aliases.collection() is None:
             self._aliases.first(name)
@@ -81,8 +95,32 @@ class QdrantStore:
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         check_vectors(writes, self._require_dimension(), self._alias, self._place)
-        refusals = [self._apply(group) for group in groups(writes)]
+        refusals = [self._apply(group) for group in groups(writes, max_bytes=MAX_BYTES, size_of=size_of)]
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
+
+    def begin_bulk(self) -> None:
+        info = self._describe(self._where())
+        if info is None:
+            raise missing(self._alias, self._place)
+        self._threshold_kb = info.config.optimizer_config.indexing_threshold or INDEXING_THRESHOLD_KB
+        self._set_threshold(0)
+
+    def end_bulk(self) -> bool:
+        info = self._describe(self._where())
+        if info is None:
+            raise missing(self._alias, self._place)
+        threshold_kb = info.config.optimizer_config.indexing_threshold
+        if (
+            threshold_kb == 0 or info.status == models.CollectionStatus.GREY
+        ):  # grey: it waits for somebody to change something
+            self._set_threshold(threshold_kb or self._threshold_kb)
+            return False
+        if isinstance(info.optimizer_status, models.OptimizersStatusOneOf1):
+            problem = f"{self._place} cannot build the index of {self._alias}: {info.optimizer_status.error}"
+            raise StoreUnreachable(
+                problem, "Look at the server's log; the points are there, and searches read them all"
+            )
+        return info.status == models.CollectionStatus.GREEN
 
     def forget(self, below: int) -> None:
         self._ledger().forget(below)
@@ -143,6 +181,7 @@ class QdrantStore:
         accepted = [write for write in group if write.id not in stale]
         if not accepted:
             return frozenset(stale)
+        self._index_untyped(accepted)
         self._ledger().put([write for write in accepted if isinstance(write, Delete)])
         self._send(operations(accepted, stored))
         return frozenset(stale | self._confirm(accepted))
@@ -219,18 +258,31 @@ class QdrantStore:
 
     def _create(self, name: str, dimension: int, made_by: Mapping[str, str]) -> models.CollectionInfo:
         """Several workers may do this at once."""
-        vectors = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
-        self._connection.make(
-            "create", lambda client: client.create_collection(name, vectors, metadata=dict(made_by) or None)
-        )
+        chosen = new_collection(self._settings, dimension) | {"metadata": dict(made_by) or None}
+        self._connection.make("create", lambda client: client.create_collection(name, **chosen))
         info = self._describe(name)
         if info is None:
             raise missing(name, self._place)
         log.info("collection created", place=self._place, collection=name, dimension=dimension)
         return info
 
-    def _index_seq(self, client: QdrantClient, name: str) -> object:
-        return client.create_payload_index(name, SEQ_PATH, models.PayloadSchemaType.INTEGER, wait=True)
+    def _set_threshold(self, kilobytes: int) -> None:
+        config = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        self._connection.call(
+            "change", lambda client: client.update_collection(self._where(), optimizers_config=config)
+        )
+
+    def _index(self, name: str, path: str, kind: str) -> None:
+        """Several workers may do this at once."""
+        schema = models.PayloadSchemaType(kind)
+        self._connection.call("index", lambda client: client.create_payload_index(name, path, schema, wait=True))
+        log.info("payload index made", place=self._place, collection=name, path=path, type=kind)
+
+    def _index_untyped(self, writes: Sequence[PointWrite]) -> None:
+        payloads = [write.payload for write in writes if not isinstance(write, Delete)]
+        for column, kind in told_types(self._untyped, payloads).items():
+            self._index(self._where(), path_of(column), kind)
+            self._untyped -= {column}
 
     def _require_fit(self, info: models.CollectionInfo, dimension: int) -> None:
         require_dimension(self._vectors(info).size, dimension, self._alias, self._place)

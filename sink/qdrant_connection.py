@@ -6,7 +6,8 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import structlog
@@ -15,6 +16,7 @@ from qdrant_client import QdrantClient
 
 from pixtail.core.errors import PixtailError, SettingError, StoreUnreachable
 from pixtail.core.settings import Qdrant
+from pixtail.core.tls import Names, client_context, tls_problem
 from sink.qdrant_errors import VENDOR_ERRORS, Failure, Kind, failure
 
 OLDEST_VERSION = (1, 16)  # the first with `update_filter`; older ones ignore it, and stale writes would pass
@@ -24,6 +26,7 @@ TRIES = 4
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 REST_PORT = 6333
+TLS = Names("qdrant.ssl_cafile", "qdrant.ssl_certfile", "qdrant.ssl_keyfile", "qdrant.url")
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -62,7 +65,7 @@ class Connection:
         try:
             return retrying(lambda: request(self._connected()))
         except VENDOR_ERRORS as error:
-            raise translated(failure(error), doing, self.place) from error
+            raise tls_problem(error, self.place, TLS) or translated(failure(error), doing, self.place) from error
 
     def read(self, doing: str, request: Callable[[QdrantClient], T], *, otherwise: T) -> T:
         """As `call`, or `otherwise` if there is no such collection yet: to a reader that is an empty one."""
@@ -102,7 +105,9 @@ class Connection:
 
 
 def _worth_another_try(error: BaseException) -> bool:
-    return isinstance(error, VENDOR_ERRORS) and failure(error).kind is Kind.TRANSIENT
+    if not isinstance(error, VENDOR_ERRORS) or tls_problem(error, "", TLS):
+        return False
+    return failure(error).kind is Kind.TRANSIENT
 
 
 _backoff = tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
@@ -123,7 +128,12 @@ def translated(what: Failure, doing: str, place: str) -> PixtailError:
         case Kind.FULL:
             return StoreUnreachable(problem, "The server's disk is full: give it space; the work goes on by itself")
         case Kind.FORBIDDEN:
-            return Refused(what.kind, problem, "Set qdrant.api_key to a key that may write to the collection")
+            remedy = "Set qdrant.api_key to a key that may write to the collection; if somebody locked it, unlock it"
+            return Refused(what.kind, problem, remedy)
+        case Kind.TOO_LARGE:
+            return Refused(
+                what.kind, problem, "Raise service.max_request_size_mb on the server, or let qdrant.grpc be true"
+            )
         case Kind.MISSING | Kind.EXISTS | Kind.REFUSED:
             return Refused(what.kind, problem, "Check qdrant.url and qdrant.collection, and the server's log")
 
@@ -187,7 +197,16 @@ def _open(settings: Qdrant, url: SplitResult, *, grpc: bool, timeout_s: int = TI
         headers=headers,
         timeout=timeout_s,
         check_compatibility=False,
+        **(_trust(settings) if url.scheme == "https" else {}),
     )
+
+
+def _trust(settings: Qdrant) -> dict[str, Any]:
+    """The same files for both ways: httpx takes a context, gRPC their contents. Raises `SettingError` for a file that is none."""
+    ca, certificate, key = settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile or settings.ssl_certfile
+    context = client_context(TLS, ca, certificate, settings.ssl_keyfile)
+    files = {"root_certificates": ca, "certificate_chain": certificate, "private_key": key}
+    return {"verify": context, "grpc_options": {name: Path(file).read_bytes() for name, file in files.items() if file}}
 
 
 def _grpc_port(url: SplitResult) -> int:

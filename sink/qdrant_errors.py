@@ -25,6 +25,8 @@ class Kind(StrEnum):
     FORBIDDEN = "forbidden"
     MISSING = "missing"
     EXISTS = "exists"
+    TOO_LARGE = "too_large"
+    """One row alone is more than the server takes in a request."""
     REFUSED = "refused"
     """The request is wrong, and stays so."""
 
@@ -43,6 +45,7 @@ HTTP = {
     404: Kind.MISSING,
     408: Kind.TRANSIENT,
     409: Kind.EXISTS,
+    413: Kind.TOO_LARGE,
     429: Kind.TRANSIENT,
     500: Kind.TRANSIENT,
     502: Kind.TRANSIENT,
@@ -62,6 +65,7 @@ GRPC = {
     grpc.StatusCode.ABORTED: Kind.TRANSIENT,
     grpc.StatusCode.INTERNAL: Kind.TRANSIENT,
     grpc.StatusCode.UNKNOWN: Kind.TRANSIENT,
+    grpc.StatusCode.FAILED_PRECONDITION: Kind.TRANSIENT,  # locked by an administrator, or a shard is not ready: by REST a 500
 }
 
 
@@ -70,6 +74,8 @@ def failure(error: BaseException) -> Failure:
     match error:
         case ResourceExhaustedResponse():
             return Failure(Kind.TRANSIENT, str(error), error.retry_after_s)
+        case QdrantException():  # a proxy's 429, whose Retry-After is a date: the client takes numbers only
+            return Failure(Kind.TRANSIENT, _words(error))
         case UnexpectedResponse():
             return Failure(HTTP.get(error.status_code or 0, Kind.REFUSED), f"HTTP {error.status_code} {_said(error)}")
         case ResponseHandlingException():

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from pixtail.core.errors import SettingError
 from pixtail.core.ports import VectorStore
+from pixtail.core.settings import Qdrant
 from sink.collection import collection_name, generation_of, require_not_current, tombstones_of
-from sink.qdrant import QdrantStore
+from sink.qdrant import DEFAULTS, QdrantStore
 from sink.qdrant_aliases import Aliases
 from sink.qdrant_connection import Connection
 
@@ -16,9 +17,10 @@ from sink.qdrant_connection import Connection
 class QdrantIndex:
     """An `Index` behind `alias`. Thread-safe."""
 
-    def __init__(self, connection: Connection, alias: str) -> None:
+    def __init__(self, connection: Connection, alias: str, settings: Qdrant = DEFAULTS) -> None:
         self._connection = connection
         self._alias = alias
+        self._settings = settings
         self._aliases = Aliases(connection, alias)
         self._stores: dict[str, VectorStore] = {}
         self._lock = threading.Lock()
@@ -41,7 +43,7 @@ class QdrantIndex:
     def store(self, generation: str) -> VectorStore:
         with self._lock:
             if generation not in self._stores:
-                self._stores[generation] = QdrantStore(self._connection, self._alias, generation)
+                self._stores[generation] = QdrantStore(self._connection, self._alias, generation, self._settings)
             return self._stores[generation]
 
     def swap(self, generation: str) -> None:

@@ -103,6 +103,16 @@ class VectorStore(Protocol):
         there was a point or not; a `Truncate` removes what has a lower seq. The writes of one call may be done as few operations.
         """
 
+    def begin_bulk(self) -> None:
+        """Says that much is about to be written: what only makes searching faster is built later. Searches stay right, and get slower.
+        Does nothing in a store that builds nothing."""
+
+    def end_bulk(self) -> bool:
+        """Ends that; also what another process began. True once searching is as fast as it will be: call it until then, with pauses.
+
+        Raises `StoreUnreachable` as well when the store says that it cannot build what is missing.
+        """
+
     def forget(self, below: int) -> None:
         """Drops the tombstones with a seq below this one: nobody who read older changes can still be writing."""
 

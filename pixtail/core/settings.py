@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -73,6 +73,10 @@ def parse_mysql_url(url: str) -> MysqlAddress:
         password=unquote(parts.password or ""),
         options=dict(parse_qsl(parts.query)),
     )
+
+
+IndexType: TypeAlias = Literal["auto", "keyword", "integer", "float", "bool", "datetime", "text", "uuid"]
+"""Qdrant's own names; `auto`: told by the first value that is written."""
 
 
 class Section(BaseModel):
@@ -195,10 +199,41 @@ class Qdrant(Section):
     url: str | None = None
     """Unset: the embedded store in `path`."""
     api_key: SecretStr | None = None
+    ssl_cafile: str | None = None
+    """PEM file of the CA that signed the server's certificate; unset: the system's CAs. Host names are always checked."""
+    ssl_certfile: str | None = None
+    """PEM file of the client's certificate, for a server that asks for one."""
+    ssl_keyfile: str | None = None
+    """PEM file of its key, which is not encrypted; unset: the key stands in `ssl_certfile`."""
     collection: str = Field("images", pattern=r"^[A-Za-z0-9._-]{1,200}$")
     """An alias; the collection behind it is named after the model too."""
     path: Path = Path("pixtail-data")
     grpc: bool = True
+    indexes: Mapping[str, IndexType] = {}
+    """Payload column → type of its index, on a server. A list of columns: their first values tell the types."""
+    datatype: Literal["float32", "float16"] = "float32"
+    """How a new collection keeps numbers of vectors."""
+    quantization: Literal["none", "scalar", "binary"] = "none"
+    """Of a new collection on a server: smaller copies of the vectors that are searched first."""
+    on_disk: bool = False
+    """Whether a new collection on a server keeps vectors and their graph on disk rather than in memory."""
+    on_disk_payload: bool | None = None
+    """The same for payloads; unset: as the server does."""
+    shard_number: int | None = Field(None, ge=1, le=1000)
+    replication_factor: int | None = Field(None, ge=1, le=100)
+    write_consistency_factor: int | None = Field(None, ge=1, le=100)
+    """Of a new collection; unset: as the server does."""
+
+    @field_validator("indexes", mode="before")
+    @classmethod
+    def _with_types(cls, value: object) -> object:
+        return dict.fromkeys(value, "auto") if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> Self:
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        return self
 
 
 class Metrics(Section):

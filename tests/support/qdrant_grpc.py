@@ -72,6 +72,11 @@ class _Collections(q.CollectionsServicer):
     def Delete(self, request: Any, context: Any) -> Any:
         return q.CollectionOperationResponse(result=self._client.delete_collection(request.collection_name))
 
+    def Update(self, request: Any, context: Any) -> Any:
+        config = GrpcToRest.convert_optimizers_config_diff(request.optimizers_config)
+        _found(context, lambda: self._client.update_collection(request.collection_name, config))
+        return q.CollectionOperationResponse(result=True)
+
     def UpdateAliases(self, request: Any, context: Any) -> Any:
         actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
         return q.CollectionOperationResponse(result=self._client.update_collection_aliases(actions))
@@ -93,7 +98,8 @@ class _Points(q.PointsServicer):
         return DONE
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
-        assert request.field_type == q.FieldType.FieldTypeInteger
+        kind = q.FieldType.Name(request.field_type).removeprefix("FieldType").lower()
+        self._client.create_payload_index(request.collection_name, request.field_name, kind)
         return DONE
 
     def Get(self, request: Any, context: Any) -> Any:

@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
 from qdrant_client import QdrantClient, models
@@ -18,12 +18,15 @@ from pixtail.core.ports import VectorStore
 from pixtail.core.settings import Qdrant
 from sink.edge import EdgeStore
 from sink.memory import MemoryStore, _Point
-from sink.qdrant import QdrantStore
+from sink.qdrant import DEFAULTS, QdrantStore
 from sink.qdrant_connection import Connection, server
 from tests.support.points import DIMENSION
 from tests.support.qdrant_grpc import GrpcServer
 
 FINGERPRINT = "f00d"
+
+
+H = TypeVar("H", bound="Harness")
 
 
 class Harness(Protocol):
@@ -72,9 +75,10 @@ class EdgeHarness:
 class QdrantHarness:
     """A `QdrantStore`; `client` is the other program."""
 
-    def __init__(self, connection: Connection, client: Any) -> None:
+    def __init__(self, connection: Connection, client: Any, settings: Qdrant = DEFAULTS) -> None:
         self.alias = f"test-{secrets.token_hex(6)}"
-        self.store = QdrantStore(connection, self.alias)
+        self.store = QdrantStore(connection, self.alias, settings=settings)
+        self.settings = settings
         self.connection = connection
         self.client = client
         self.closing: Callable[[], None] = lambda: None
@@ -84,7 +88,7 @@ class QdrantHarness:
         self.client.upsert(self.alias, [point], wait=True)
 
     def another(self) -> VectorStore:
-        return QdrantStore(self.connection, self.alias)
+        return QdrantStore(self.connection, self.alias, settings=self.settings)
 
     def close(self) -> None:
         for collection in self.client.get_collections().collections:
@@ -95,24 +99,52 @@ class QdrantHarness:
 
 
 class Serialised:
-    """qdrant-client's local mode as a server would be: one request at a time, and 404 for a collection that is not there."""
+    """qdrant-client's local mode as a server would be: one request at a time, and 404 for a collection that is not there. It keeps
+    what local mode takes no notice of: payload indexes, the optimizers' threshold, and the arguments that a collection was made with."""
 
     def __init__(self) -> None:
         self._client = QdrantClient(":memory:")
         self._lock = threading.RLock()
+        self.indexes: dict[str, dict[str, str]] = {}
+        self.thresholds_kb: dict[str, int] = {}
+        self.made_with: dict[str, dict[str, Any]] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
 
         def one_at_a_time(*args: Any, **kwargs: Any) -> Any:
             with self._lock:
-                if name == "create_payload_index":
-                    return None  # local mode has none and warns about it
-                if args and isinstance(args[0], str) and not name.startswith("create"):
+                if args and isinstance(args[0], str) and name != "create_collection":
                     self._require(args[0])
                 return method(*args, **kwargs)
 
         return one_at_a_time
+
+    def create_collection(self, name: str, vectors_config: Any, **chosen: Any) -> Any:
+        with self._lock:
+            self.made_with[name] = {"vectors_config": vectors_config, **chosen}
+            return self._client.create_collection(name, vectors_config)
+
+    def create_payload_index(self, name: str, path: str, kind: Any, wait: bool = True) -> None:
+        self._require(name)
+        self.indexes.setdefault(self._resolved(name), {})[path] = str(kind)
+
+    def update_collection(self, name: str, optimizers_config: models.OptimizersConfigDiff) -> None:
+        self._require(name)
+        self.thresholds_kb[self._resolved(name)] = optimizers_config.indexing_threshold or 0
+
+    def get_collection(self, name: str) -> models.CollectionInfo:
+        self._require(name)
+        info, name = self._client.get_collection(name), self._resolved(name)
+        for path, kind in self.indexes.get(name, {}).items():
+            info.payload_schema[path] = models.PayloadIndexInfo(data_type=models.PayloadSchemaType(kind), points=0)
+        threshold_kb = self.thresholds_kb.get(name, info.config.optimizer_config.indexing_threshold)
+        info.config.optimizer_config.indexing_threshold = threshold_kb
+        return info
+
+    def _resolved(self, name: str) -> str:
+        aliases = {alias.alias_name: alias.collection_name for alias in self._client.get_aliases().aliases}
+        return aliases.get(name, name)
 
     def _require(self, name: str) -> None:
         names = {collection.name for collection in self._client.get_collections().collections}
@@ -121,9 +153,9 @@ class Serialised:
             raise UnexpectedResponse(404, "Not Found", b'{"status":{"error":"no such collection"}}', httpx.Headers())
 
 
-def local_qdrant() -> QdrantHarness:
+def local_qdrant(settings: Qdrant = DEFAULTS) -> QdrantHarness:
     client: Any = Serialised()
-    return QdrantHarness(Connection("Qdrant in memory", lambda: client), client)
+    return QdrantHarness(Connection("Qdrant in memory", lambda: client), client, settings)
 
 
 def local_qdrant_by_grpc() -> QdrantHarness:
@@ -140,7 +172,7 @@ def real_qdrant(url: str, api_key: str | None, *, grpc: bool) -> QdrantHarness:
     return QdrantHarness(server(settings), QdrantClient(url=url, api_key=api_key))
 
 
-def prepared(harness: Harness) -> Harness:
+def prepared(harness: H) -> H:
     harness.store.prepare(DIMENSION, FINGERPRINT)
     return harness
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.conversions.conversion import RestToGrpc
@@ -17,16 +20,19 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 from pixtail.core.errors import PixtailError, SettingError, StoreUnreachable
 from pixtail.core.points import Delete
 from pixtail.core.settings import Qdrant
+from sink import qdrant
 from sink.points import conditions
 from sink.qdrant import QdrantStore
 from sink.qdrant_connection import TRIES, Connection, require_version, server
 from sink.qdrant_errors import Kind, failure
+from sink.qdrant_layout import INDEXING_THRESHOLD_KB, new_collection
 from sink.qdrant_ledger import Ledger
-from sink.qdrant_requests import operations, search_filter, truncation
+from sink.qdrant_requests import operations, search_filter, size_of, truncation
 from tests.support.points import direction, set_payload, sync, upsert
-from tests.support.stores import FINGERPRINT, local_qdrant, prepared
+from tests.support.stores import FINGERPRINT, QdrantHarness, local_qdrant, prepared
 
 PLACE = "Qdrant at http://qdrant:6333"
+LAST_ID = (1 << 64) - 1
 VERSION = {"title": "qdrant", "version": "1.16.0"}
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -81,6 +87,12 @@ def test_a_server_that_recovers_costs_only_a_pause() -> None:
     assert len(wire.pauses) == 2
 
 
+def test_a_proxy_that_says_until_when_to_wait_is_asked_again() -> None:
+    wire = Wire(said(429, "slow down", **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), COUNT)
+    assert wire.store().count() == 3
+    assert len(wire.pauses) == 1
+
+
 @pytest.mark.parametrize(("asked", "paused"), [("2", 2.0), ("3600", 10.0)])
 def test_the_pause_is_what_the_server_asks_for_within_reason(asked: str, paused: float) -> None:
     wire = Wire(said(429, "slow down", **{"Retry-After": asked}), COUNT)
@@ -97,7 +109,14 @@ def test_a_full_disk_is_not_made_worse_by_more_tries() -> None:
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [(401, "qdrant.api_key"), (403, "qdrant.api_key"), (400, "qdrant.collection"), (405, "qdrant.url")],
+    [
+        (400, "qdrant.collection"),
+        (401, "qdrant.api_key"),
+        (403, "qdrant.api_key"),
+        (405, "qdrant.url"),
+        (409, "qdrant.collection"),
+        (413, "max_request_size_mb"),
+    ],
 )
 def test_a_wrong_request_is_a_wrong_setting_and_not_repeated(status: int, remedy: str) -> None:
     wire = Wire(said(status))
@@ -147,6 +166,7 @@ def test_every_grpc_code_has_a_meaning(code: grpc.StatusCode) -> None:
         (Rpc(grpc.StatusCode.UNAVAILABLE), Kind.TRANSIENT),
         (Rpc(grpc.StatusCode.RESOURCE_EXHAUSTED), Kind.TRANSIENT),
         (Rpc(grpc.StatusCode.DEADLINE_EXCEEDED), Kind.TRANSIENT),
+        (Rpc(grpc.StatusCode.FAILED_PRECONDITION), Kind.TRANSIENT),
         (Rpc(grpc.StatusCode.UNAUTHENTICATED), Kind.FORBIDDEN),
         (Rpc(grpc.StatusCode.NOT_FOUND), Kind.MISSING),
         (Rpc(grpc.StatusCode.ALREADY_EXISTS), Kind.EXISTS),
@@ -287,6 +307,179 @@ def test_a_collection_of_another_kind_is_not_adopted(vectors: Any) -> None:
     harness.client.create_collection(harness.alias, vectors)
     with pytest.raises(SettingError, match=r"qdrant\.collection"):
         prepared(harness)
+
+
+def test_a_new_collection_is_laid_out_as_the_settings_say() -> None:
+    chosen = new_collection(
+        Qdrant(
+            datatype="float16",
+            quantization="scalar",
+            on_disk=True,
+            on_disk_payload=False,
+            shard_number=3,
+            replication_factor=2,
+            write_consistency_factor=2,
+        ),
+        8,
+    )
+    vectors, quantization = chosen.pop("vectors_config"), chosen.pop("quantization_config")
+    assert (vectors.size, vectors.datatype, vectors.on_disk, vectors.hnsw_config.on_disk) == (8, "float16", True, True)
+    assert (quantization.scalar.type, quantization.scalar.always_ram) == ("int8", True)
+    numbers = {"shard_number": 3, "replication_factor": 2, "write_consistency_factor": 2}
+    assert chosen == {"on_disk_payload": False, **numbers}
+
+
+def test_what_is_not_set_is_left_to_the_server() -> None:
+    [(name, vectors)] = new_collection(Qdrant(), 8).items()
+    assert name == "vectors_config"
+    assert vectors.model_dump(exclude_none=True) == {"size": 8, "distance": models.Distance.COSINE}
+    assert isinstance(
+        new_collection(Qdrant(quantization="binary"), 8)["quantization_config"], models.BinaryQuantization
+    )
+
+
+def test_the_settings_reach_the_server() -> None:
+    harness = prepared(local_qdrant(Qdrant(shard_number=4)))
+    [made] = [chosen for name, chosen in harness.client.made_with.items() if name.startswith(f"{harness.alias}__f00d")]
+    assert made["shard_number"] == 4
+
+
+# --- payload indexes and bulk loads ------------------------------------------------------------------------------------------
+
+
+def indexes_of(harness: QdrantHarness) -> dict[str, str]:
+    found: dict[str, str] = harness.client.indexes[f"{harness.alias}__{FINGERPRINT}"]
+    return found
+
+
+def test_the_version_and_the_columns_with_a_type_are_indexed_before_the_first_write() -> None:
+    harness = prepared(local_qdrant(Qdrant.model_validate({"indexes": {"category": "keyword", "名 x": "integer"}})))
+    assert indexes_of(harness) == {"_sync.seq": "integer", "category": "keyword", '"名 x"': "integer"}
+
+
+def test_the_first_value_of_a_column_tells_the_type_of_its_index() -> None:
+    names = ["text", "whole", "real", "yes", "tags", "big", "object", "never"]
+    harness = prepared(local_qdrant(Qdrant.model_validate({"indexes": names})))
+    assert indexes_of(harness) == {"_sync.seq": "integer"}
+    values = {"text": "a", "whole": 1, "real": 1.5, "yes": True, "tags": ["a"], "big": 1 << 63, "object": {"a": 1}}
+    harness.store.apply([Delete(9, 1), upsert(1, 1, {"text": None}), upsert(2, 1, values)])
+    harness.store.apply([upsert(3, 2, {"text": 5})])
+    told = {"text": "keyword", "whole": "integer", "real": "float", "yes": "bool", "tags": "keyword", "big": "keyword"}
+    assert indexes_of(harness) == {"_sync.seq": "integer", **told}
+
+
+def test_indexes_are_made_once_and_again_when_their_type_changes() -> None:
+    harness = prepared(local_qdrant(Qdrant.model_validate({"indexes": {"category": "keyword", "brand": "auto"}})))
+    harness.store.apply([upsert(1, 1, {"brand": "名"})])
+    made: list[str] = []
+    again = harness.another()
+    again._index = lambda path, kind: made.append(f"{path} {kind}")  # type: ignore[attr-defined]
+    again.prepare(8, FINGERPRINT)
+    again.apply([upsert(2, 1, {"brand": "名"})])
+    assert made == []
+    harness.settings = Qdrant.model_validate({"indexes": {"category": "text"}})
+    prepared(harness).another().prepare(8, FINGERPRINT)
+    assert indexes_of(harness)["category"] == "text"
+
+
+def test_a_bulk_load_builds_no_graph_and_puts_back_what_was_set() -> None:
+    harness = prepared(local_qdrant())
+    collection, thresholds = f"{harness.alias}__{FINGERPRINT}", harness.client.thresholds_kb
+    thresholds[collection] = 5_000
+    harness.store.begin_bulk()
+    assert thresholds[collection] == 0
+    assert harness.store.end_bulk() is False, "it has only begun to build"
+    assert thresholds[collection] == 5_000
+    assert harness.store.end_bulk() is True
+
+
+def test_a_bulk_load_of_a_process_that_died_is_ended_by_another() -> None:
+    harness = prepared(local_qdrant())
+    harness.store.begin_bulk()
+    another = harness.another()
+    another.begin_bulk()
+    while not another.end_bulk():
+        pass
+    assert harness.client.thresholds_kb == {f"{harness.alias}__{FINGERPRINT}": INDEXING_THRESHOLD_KB}
+
+
+@pytest.mark.parametrize("status", ["yellow", "grey"])
+def test_a_bulk_load_has_not_ended_while_the_server_is_building(status: str) -> None:
+    harness = prepared(local_qdrant())
+    describe, states = harness.client.get_collection, [status, "green"]
+
+    def building(name: str) -> Any:
+        info = describe(name)
+        info.status = models.CollectionStatus(states.pop(0))
+        return info
+
+    harness.client.get_collection = building
+    assert [harness.store.end_bulk(), harness.store.end_bulk()] == [False, True]
+
+
+def test_a_server_that_cannot_build_says_so() -> None:
+    harness = prepared(local_qdrant())
+    describe = harness.client.get_collection
+
+    def broken(name: str) -> Any:
+        info = describe(name)
+        info.optimizer_status = models.OptimizersStatusOneOf1(error="no space left")
+        return info
+
+    harness.client.get_collection = broken
+    with pytest.raises(StoreUnreachable, match="no space left"):
+        harness.store.end_bulk()
+
+
+# --- the size of requests ----------------------------------------------------------------------------------------------------
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats(allow_nan=False) | st.text(max_size=40)
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+)
+
+
+class Weighed(Wire):
+    """Remembers the size of what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(httpx.Response(200, json={"status": "ok", "time": 0, "result": []}))
+        self.sizes: list[int] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.sizes.append(len(request.content))
+        return super().__call__(request)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.text(), VALUES, max_size=6), st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False))
+)
+def test_a_request_is_never_larger_than_estimated(payload: dict[str, Any], vector: list[float]) -> None:
+    wire = Weighed()
+    writes = [upsert(1, 1, payload, np.array(vector, np.float32)), set_payload(LAST_ID, 2, payload), Delete(2, 3)]
+    wire.store()._send(operations(writes, {}))
+    assert wire.sizes[-1] <= sum(map(size_of, writes))
+
+
+def test_writes_that_are_too_large_for_one_request_go_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = prepared(local_qdrant())
+    monkeypatch.setattr(qdrant, "MAX_BYTES", 10_000)
+    sent: list[int] = []
+    batch = harness.client.batch_update_points
+
+    def counted(name: str, todo: Any, **options: Any) -> Any:
+        sent.append(sum(len(one.model_dump_json()) for one in todo))
+        return batch(name, todo, **options)
+
+    harness.client.batch_update_points = counted
+    writes = [upsert(i, 1, {"title": "字" * 300}) for i in range(30)] + [upsert(99, 1, {"title": "x" * 20_000})]
+    assert harness.store.apply(writes).written == 31
+    assert harness.store.count() == 31
+    assert [size > 10_000 for size in sent] == [False] * (len(sent) - 1) + [True], "one row alone is sent as it is"
+    assert len(sent) > 3
 
 
 def test_errors_are_all_of_the_one_tree() -> None:
