@@ -16,19 +16,52 @@ DONE = q.PointsOperationResponse(result=q.UpdateResult(operation_id=1, status=q.
 
 
 class GrpcServer:
-    """Serves `client` on one port of 127.0.0.1; `url` is what a user would set, one port below."""
+    """Serves `client` on one port of 127.0.0.1 (`port` 0: a free one), by TLS if there are `credentials`; `url` is what a user would set,
+    one port below. `moods`: how it misbehaves."""
 
-    def __init__(self, client: Any) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    def __init__(self, client: Any, *, port: int = 0, credentials: Any = None, moods: Moods | None = None) -> None:
+        interceptors = [moods] if moods else []
+        options = [("grpc.so_reuseport", 0)]
+        self._server = grpc.server(ThreadPoolExecutor(4), interceptors=interceptors, options=options)
         q.add_QdrantServicer_to_server(_Root(client), self._server)
         q.add_CollectionsServicer_to_server(_Collections(client), self._server)
         q.add_PointsServicer_to_server(_Points(client), self._server)
-        port = self._server.add_insecure_port("127.0.0.1:0")
+        address = f"127.0.0.1:{port}"
+        if credentials:
+            self.port = self._server.add_secure_port(address, credentials)
+        else:
+            self.port = self._server.add_insecure_port(address)
         self._server.start()
-        self.url = f"http://127.0.0.1:{port - 1}"
+        self.url = f"{'https' if credentials else 'http'}://127.0.0.1:{self.port - 1}"
 
     def close(self) -> None:
         self._server.stop(0).wait()
+
+
+class Moods(grpc.ServerInterceptor):  # type: ignore[misc]
+    """Answers the next requests with the codes (and trailing metadata) in `trouble` instead; wants `key`, if there is one. `asked`
+    counts the requests that were about points."""
+
+    def __init__(self, key: str | None = None) -> None:
+        self.key = key
+        self.trouble: list[tuple[grpc.StatusCode, dict[str, str]]] = []
+        self.asked = 0
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        if self.key is not None and dict(details.invocation_metadata).get("api-key") != self.key:
+            return _refusal(grpc.StatusCode.UNAUTHENTICATED, {})
+        if "/qdrant.Points/" not in details.method:
+            return continuation(details)
+        self.asked += 1
+        return _refusal(*self.trouble.pop(0)) if self.trouble else continuation(details)
+
+
+def _refusal(code: grpc.StatusCode, trailing: dict[str, str]) -> Any:
+    def refuse(_request: Any, context: Any) -> Any:
+        context.set_trailing_metadata(tuple(trailing.items()))
+        context.abort(code, "because")
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _found(context: Any, ask: Any) -> Any:
