@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pixtail.core.errors import SettingError
-from pixtail.core.settings import load
+from pixtail.core.settings import Qdrant, load
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +145,20 @@ def test_two_sources_get_different_server_ids(monkeypatch: pytest.MonkeyPatch) -
     assert 1_000_000_000 <= first < 1 << 32
     monkeypatch.setenv("PIXTAIL_MYSQL__SERVER_ID", "77")
     assert load().server_id == 77
+
+
+def test_indexes_are_a_list_of_columns_or_say_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Qdrant.model_validate({"indexes": ["category", "brand_id"]}).indexes == {
+        "category": "auto",
+        "brand_id": "auto",
+    }
+    assert Qdrant.model_validate({"indexes": {"category": "keyword"}}).indexes == {"category": "keyword"}
+    monkeypatch.setenv("PIXTAIL_QDRANT__INDEXES", '["category"]')
+    assert load().qdrant.indexes == {"category": "auto"}
+    with pytest.raises(ValidationError, match="indexes"):
+        Qdrant.model_validate({"indexes": {"category": "colour"}})
+
+
+def test_a_key_needs_its_certificate() -> None:
+    with pytest.raises(ValidationError, match="ssl_keyfile needs ssl_certfile"):
+        Qdrant.model_validate({"ssl_keyfile": "key.pem"})
