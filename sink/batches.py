@@ -5,7 +5,7 @@ The one rule is `refused`; every store decides by it, be it in Python under its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from pixtail.core.points import Delete, Gone, PointId, SetPayload, Sync, Truncate, Upsert, Version, Write
@@ -18,29 +18,17 @@ MAX_GROUP = 256
 """Qdrant does best with 64 to 256 points in a request."""
 
 
-def groups(
-    writes: Iterable[Write],
-    limit: int = MAX_GROUP,
-    *,
-    max_bytes: int = 0,
-    size_of: Callable[[PointWrite], int] = lambda _write: 0,
-) -> Iterator[Truncate | list[PointWrite]]:
-    """The writes in their order, cut so that no group holds an id twice: inside a group the order does not matter.
-
-    A group of more than one write has at most `limit` of them and at most `max_bytes`, as `size_of` tells them.
-    """
+def groups(writes: Iterable[Write], limit: int = MAX_GROUP) -> Iterator[Truncate | list[PointWrite]]:
+    """The writes in their order, cut so that no group holds an id twice: inside a group the order does not matter."""
     group: dict[PointId, PointWrite] = {}
-    room = max_bytes
     for write in writes:
-        size = 0 if isinstance(write, Truncate) else size_of(write)
-        if group and (isinstance(write, Truncate) or write.id in group or len(group) == limit or size > room):
+        if group and (isinstance(write, Truncate) or write.id in group or len(group) == limit):
             yield list(group.values())
-            group, room = {}, max_bytes
+            group = {}
         if isinstance(write, Truncate):
             yield write
         else:
             group[write.id] = write
-            room -= size
     if group:
         yield list(group.values())
 

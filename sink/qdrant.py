@@ -31,7 +31,7 @@ from sink.qdrant_layout import (
     wanted_indexes,
 )
 from sink.qdrant_ledger import Ledger
-from sink.qdrant_requests import MAX_BYTES, Operation, id_of, operation, operations, search_filter, size_of, truncation
+from sink.qdrant_requests import Operation, id_of, in_requests, operation, operations, search_filter, truncation
 from sink.scanning import PAGE, Page, pages
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class QdrantStore:
 
     def apply(self, writes: Sequence[Write]) -> Applied:
         check_vectors(writes, self._require_dimension(), self._alias, self._place)
-        refusals = [self._apply(group) for group in groups(writes, max_bytes=MAX_BYTES, size_of=size_of)]
+        refusals = [self._apply(part) for group in groups(writes) for part in in_requests(group)]
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
 
     def begin_bulk(self) -> None:

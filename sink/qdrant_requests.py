@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import orjson
 from qdrant_client import models
@@ -48,6 +48,26 @@ def operation(write: PointWrite) -> Operation:
             seen = models.FieldCondition(key=SEQ_PATH, range=models.Range(gte=write.over, lte=write.over))
             selected = models.Filter(must=[_ids([write.id]), seen])
             return models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload_of(write), filter=selected))
+
+
+Group = TypeVar("Group")
+
+
+def in_requests(group: Group | list[PointWrite], max_bytes: int = MAX_BYTES) -> Iterator[Group | list[PointWrite]]:
+    """The group, cut so that no request with more than one write is larger than `max_bytes`."""
+    if not isinstance(group, list):
+        yield group
+        return
+    part: list[PointWrite] = []
+    room = max_bytes
+    for write in group:
+        size = size_of(write)
+        if part and size > room:
+            yield part
+            part, room = [], max_bytes
+        part.append(write)
+        room -= size
+    yield part
 
 
 def size_of(write: PointWrite) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 from pixtail.core.errors import PixtailError, SettingError, StoreUnreachable
-from pixtail.core.points import Delete
+from pixtail.core.points import Delete, Truncate
 from pixtail.core.settings import Qdrant
 from sink import qdrant
 from sink.points import conditions
@@ -27,7 +28,7 @@ from sink.qdrant_connection import TRIES, Connection, require_version, server
 from sink.qdrant_errors import Kind, failure
 from sink.qdrant_layout import INDEXING_THRESHOLD_KB, new_collection
 from sink.qdrant_ledger import Ledger
-from sink.qdrant_requests import operations, search_filter, size_of, truncation
+from sink.qdrant_requests import in_requests, operations, search_filter, size_of, truncation
 from tests.support.points import direction, set_payload, sync, upsert
 from tests.support.stores import FINGERPRINT, QdrantHarness, local_qdrant, prepared
 
@@ -466,7 +467,7 @@ def test_a_request_is_never_larger_than_estimated(payload: dict[str, Any], vecto
 
 def test_writes_that_are_too_large_for_one_request_go_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = prepared(local_qdrant())
-    monkeypatch.setattr(qdrant, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(qdrant, "in_requests", partial(in_requests, max_bytes=10_000))
     sent: list[int] = []
     batch = harness.client.batch_update_points
 
@@ -480,6 +481,7 @@ def test_writes_that_are_too_large_for_one_request_go_in_several(monkeypatch: py
     assert harness.store.count() == 31
     assert [size > 10_000 for size in sent] == [False] * (len(sent) - 1) + [True], "one row alone is sent as it is"
     assert len(sent) > 3
+    assert list(in_requests(Truncate(1))) == [Truncate(1)]
 
 
 def test_errors_are_all_of_the_one_tree() -> None:
