@@ -54,6 +54,13 @@ def missing(alias: str, place: str) -> CollectionMissing:
     )
 
 
+def no_snapshot(place: str) -> UsageError:
+    return UsageError(
+        f"{place} has no folder that could be packed",
+        "Use the snapshots that a Qdrant server makes itself: POST /collections/<name>/snapshots",
+    )
+
+
 def require_dimension(have: int, want: int, alias: str, place: str) -> None:
     """Raises `DimensionMismatch` unless vectors of size `want` fit a collection of size `have`."""
     if have != want:

@@ -9,6 +9,7 @@ strace. `update`, `flush` and `optimize` hold the interpreter, `search` does not
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,7 @@ from sink.edge_files import (
 )
 from sink.edge_ledger import Ledger
 from sink.edge_requests import id_of, operations, search_filter, shard_config, truncation
+from sink.edge_snapshot import pack
 from sink.points import check_vectors, conditions, stored_point
 from sink.scanning import PAGE, Page, pages
 
@@ -128,6 +130,17 @@ class EdgeStore:
 
     def end_bulk(self) -> bool:
         return True
+
+    def snapshot(self, file: Path) -> int:
+        collection = self._require()
+        with self._writing, self._translated("copy"):
+            collection.flush()
+            points = self.count()
+            with tempfile.TemporaryDirectory() as folder:
+                tombstones = Path(folder) / "tombstones"
+                collection.ledger.copy_to(tombstones)
+                pack(file, self._alias, points, collection.folder, tombstones)
+        return points
 
     def forget(self, below: int) -> None:
         collection = self._require()
@@ -312,6 +325,10 @@ class _Collection:
         self._unflushed = 0
         if former:
             former.result()
+
+    def flush(self) -> None:
+        """Returns when everything stands in the segments, and nothing moves any more. Nobody may write meanwhile."""
+        self._background.submit(self._flush).result()
 
     def close(self) -> None:
         """Once the flush that is under way is done."""

@@ -4,6 +4,8 @@
 <path>/<alias>.alias                 the names of the collection behind the alias, and of the one before it
 <path>/<alias>__<generation>/        a collection: one shard of qdrant-edge, and `made_by.json`
 <path>/<alias>__<generation>.tombstones   which version deleted a row (SQLite)
+<path>/<alias>.<random>.snapshot     a snapshot that another process asked for, until it takes it away
+<path>/<alias>.restoring/            what `restore` unpacks and looks at
 """
 
 from __future__ import annotations

@@ -58,6 +58,11 @@ class Ledger:
         with self._lock, self._require() as connection:
             connection.execute("DELETE FROM gone WHERE seq < ?", (below,))
 
+    def copy_to(self, path: Path) -> None:
+        """Writes them into a database of its own."""
+        with self._lock, closing(sqlite3.connect(path)) as copy:
+            self._require().backup(copy)
+
     def close(self) -> None:
         with self._lock:
             connection, self._connection = self._connection, None

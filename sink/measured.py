@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixtail.core.errors import PixtailError
@@ -51,6 +52,10 @@ class MeasuredStore:
     def end_bulk(self) -> bool:
         with self._counted():
             return self._store.end_bulk()
+
+    def snapshot(self, file: Path) -> int:
+        with self._timed("snapshot"):
+            return self._store.snapshot(file)
 
     def forget(self, below: int) -> None:
         with self._timed("forget"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
@@ -12,7 +13,7 @@ from pixtail.core.errors import PixtailError
 from pixtail.core.points import Delete, Hit, PointId, SetPayload, StoredPoint, Sync, Truncate, Upsert, Version, Write
 from pixtail.core.ports import NOTHING, Applied
 from sink.batches import refused, versions
-from sink.collection import missing, require_dimension, require_model
+from sink.collection import missing, no_snapshot, require_dimension, require_model
 from sink.points import check_vectors, conditions, matches, payload_of, stored_point
 from sink.scanning import id_order
 
@@ -90,6 +91,9 @@ class MemoryStore:
     def end_bulk(self) -> bool:
         self._may_fail("end_bulk")
         return True
+
+    def snapshot(self, file: Path) -> int:
+        raise no_snapshot(PLACE)
 
     def forget(self, below: int) -> None:
         self._may_fail("forget")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -18,7 +19,7 @@ from pixtail.core.points import SYNC, Delete, Gone, Hit, PointId, StoredPoint, S
 from pixtail.core.ports import NOTHING, Applied
 from pixtail.core.settings import Qdrant
 from sink.batches import PointWrite, groups, overtaken, refused, undone, versions
-from sink.collection import collection_name, generation_of, missing, require_dimension, require_model
+from sink.collection import collection_name, generation_of, missing, no_snapshot, require_dimension, require_model
 from sink.points import check_vectors, conditions, path_of, stored_point
 from sink.qdrant_aliases import Aliases
 from sink.qdrant_connection import Connection
@@ -121,6 +122,9 @@ class QdrantStore:
                 problem, "Look at the server's log; the points are there, and searches read them all"
             )
         return info.status == models.CollectionStatus.GREEN
+
+    def snapshot(self, file: Path) -> int:
+        raise no_snapshot(self._place)
 
     def forget(self, below: int) -> None:
         self._ledger().forget(below)

@@ -171,9 +171,9 @@ class World:
 
 
 @contextmanager
-def serving(world: World) -> Iterator[str]:
-    """The API of `world` on a free port of this machine: its URL."""
-    service, stop = ApiService(create_app(world.deps()), Api(port=0)), Stop()
+def serving(world: World, port: int = 0) -> Iterator[str]:
+    """The API of `world` on a port of this machine (0: a free one): its URL."""
+    service, stop = ApiService(create_app(world.deps()), Api(port=port)), Stop()
     url = service.bind()
     thread = Thread(target=service.run, args=(stop,), daemon=True)
     thread.start()

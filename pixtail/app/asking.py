@@ -52,7 +52,7 @@ def call(api: str, request: Request) -> Any:
 
     method, path, options = request
     try:
-        answer = httpx.request(method, api + path, timeout=TIMEOUT_S, trust_env=False, **options)
+        answer = httpx.request(method, api + path, **{"timeout": TIMEOUT_S, "trust_env": False, **options})
     except httpx.TransportError as error:
         raise StoreUnreachable(
             f"the process that holds the store open does not answer at {api}: {error}", "Look at its log"

@@ -160,6 +160,34 @@ def search(
 
 
 @app.command()
+def snapshot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The tar to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Writes the embedded store into one file, while it is in use too."""
+    from pixtail.app import snapshots
+
+    made = snapshots.snapshot(load(config), file, force=force)
+    _json(made) if as_json else _out(f"{made['points']:,} points, {made['bytes'] / 1e6:,.0f} MB")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the index that is there.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Puts a snapshot of the embedded store back."""
+    from pixtail.app import snapshots
+
+    found = snapshots.restore(load(config), file, force=force)
+    _json(found) if as_json else _out(f"{found['points']:,} points as of {found['at']}")
+
+
+@app.command()
 def init(
     url: Annotated[
         str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pixtail.core.points import Hit, PictureFacts, PointId, StoredPoint, Version, Write
@@ -112,6 +113,10 @@ class VectorStore(Protocol):
 
         Raises `StoreUnreachable` as well when the store says that it cannot build what is missing.
         """
+
+    def snapshot(self, file: Path) -> int:
+        """Writes everything into the tar `file`, as it is at one moment; returns the number of points. Writes wait meanwhile, searches
+        do not. Raises `UsageError` where there is nothing to pack: a server makes snapshots itself."""
 
     def forget(self, below: int) -> None:
         """Drops the tombstones with a seq below this one: nobody who read older changes can still be writing."""

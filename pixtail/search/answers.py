@@ -87,6 +87,11 @@ class StatsAnswer(BaseModel):
     )
 
 
+class SnapshotAnswer(BaseModel):
+    file: str = Field(description="Its name in the store's folder. It may be moved away.")
+    points: int
+
+
 class FailureAnswer(BaseModel):
     """A picture that fails now."""
 

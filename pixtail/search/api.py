@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from pixtail.search import images, operations, problems, searching
+from pixtail.search import images, operations, problems, searching, snapshots
 from pixtail.search.deps import Deps
 from pixtail.search.problems import MEDIA_TYPE, Problem
 from pixtail.search.security import DOCS_PATH, BodyLimit, Guard
@@ -48,7 +48,7 @@ def create_app(deps: Deps) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=deps.settings.pictures.max_bytes)
     app.add_middleware(Guard)  # the last one added is the outermost
-    for module in (searching, images, operations):
+    for module in (searching, images, operations, snapshots):
         app.include_router(module.router)
     app.add_api_route("/", _console, include_in_schema=False, methods=["GET", "HEAD"])
     app.mount("/console", StaticFiles(directory=CONSOLE))

@@ -77,6 +77,10 @@ def test_a_thumbnail_of_a_senseless_size_is_refused(client: TestClient, size: st
     assert problem(client.get(PICTURE, params={"size": size}), 422)["errors"][0]["parameter"] == "size"
 
 
+def test_only_programs_of_this_machine_may_have_the_store_packed(client: TestClient) -> None:
+    assert "another machine" in problem(client.post("/api/v1/snapshot"), 403)["detail"]
+
+
 def test_statistics_join_store_model_and_pipeline(client: TestClient, world: World) -> None:
     world.pipeline = {"lag_records": 7, "dead_letters": 2}
     assert client.get("/api/v1/stats").json() == {
