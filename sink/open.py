@@ -40,7 +40,7 @@ def _store(settings: Settings, api_address: str | None) -> VectorStore:
         from sink.qdrant import QdrantStore
         from sink.qdrant_connection import server
 
-        return QdrantStore(server(qdrant), qdrant.collection, settings=qdrant)
+        return QdrantStore(server(qdrant), qdrant.collection, qdrant)
     from sink.edge import EdgeStore
 
     return EdgeStore(qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype)

@@ -51,7 +51,7 @@ class QdrantStore:
     It is the given generation of `alias`; without one, the collection that the alias names at the first use, or that has its name.
     """
 
-    def __init__(self, connection: Connection, alias: str, generation: str = "", settings: Qdrant = DEFAULTS) -> None:
+    def __init__(self, connection: Connection, alias: str, settings: Qdrant = DEFAULTS, generation: str = "") -> None:
         self._connection = connection
         self._alias = alias
         self._settings = settings

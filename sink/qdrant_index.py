@@ -43,7 +43,7 @@ class QdrantIndex:
     def store(self, generation: str) -> VectorStore:
         with self._lock:
             if generation not in self._stores:
-                self._stores[generation] = QdrantStore(self._connection, self._alias, generation, self._settings)
+                self._stores[generation] = QdrantStore(self._connection, self._alias, self._settings, generation)
             return self._stores[generation]
 
     def swap(self, generation: str) -> None:

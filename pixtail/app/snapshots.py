@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pixtail.app.asking import ask
+from pixtail.app.asking import ask, credentials
 from pixtail.app.wiring import needs
 from pixtail.core.errors import UsageError
 from pixtail.core.ports import VectorStore
@@ -19,6 +19,10 @@ TIMEOUT_S = 3600.0
 
 def snapshot(settings: Settings, file: Path, *, force: bool) -> dict[str, Any]:
     """What was written: `file`, `points`, `bytes`. Raises `UsageError` for a file that is there already, unless `force`."""
+    with needs("encode"):
+        from sink.collection import no_snapshot
+    if settings.qdrant.url:
+        raise no_snapshot(f"the Qdrant server at {settings.qdrant.url}")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already", "Name another file, or say --force")
     if not file.absolute().parent.is_dir():
@@ -31,9 +35,8 @@ def snapshot(settings: Settings, file: Path, *, force: bool) -> dict[str, Any]:
         _move(settings.qdrant.path / Path(answer["file"]).name, file)
         return int(answer["points"])
 
-    token = settings.api.token
-    headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-    points = ask(settings, from_store, ("POST", API, {"headers": headers, "timeout": TIMEOUT_S}), from_api)
+    asked = "POST", API, {"headers": credentials(settings), "timeout": TIMEOUT_S}
+    points = ask(settings, from_store, asked, from_api)
     return {"file": str(file), "points": points, "bytes": file.stat().st_size}
 
 

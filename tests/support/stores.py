@@ -77,7 +77,7 @@ class QdrantHarness:
 
     def __init__(self, connection: Connection, client: Any, settings: Qdrant = DEFAULTS) -> None:
         self.alias = f"test-{secrets.token_hex(6)}"
-        self.store = QdrantStore(connection, self.alias, settings=settings)
+        self.store = QdrantStore(connection, self.alias, settings)
         self.settings = settings
         self.connection = connection
         self.client = client
@@ -88,7 +88,7 @@ class QdrantHarness:
         self.client.upsert(self.alias, [point], wait=True)
 
     def another(self) -> VectorStore:
-        return QdrantStore(self.connection, self.alias, settings=self.settings)
+        return QdrantStore(self.connection, self.alias, self.settings)
 
     def close(self) -> None:
         for collection in self.client.get_collections().collections:
@@ -123,7 +123,7 @@ class Serialised:
     def create_collection(self, name: str, vectors_config: Any, **chosen: Any) -> Any:
         with self._lock:
             self.made_with[name] = {"vectors_config": vectors_config, **chosen}
-            return self._client.create_collection(name, vectors_config)
+            return self._client.create_collection(name, vectors_config, metadata=chosen.get("metadata"))
 
     def create_payload_index(self, name: str, path: str, kind: Any, wait: bool = True) -> None:
         self._require(name)

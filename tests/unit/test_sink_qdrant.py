@@ -62,7 +62,7 @@ class Wire:
     def store(self) -> QdrantStore:
         transport: Any = httpx.MockTransport(self)
         connect = lambda: QdrantClient(url="http://qdrant:6333", check_compatibility=False, transport=transport)  # noqa: E731
-        return QdrantStore(Connection(PLACE, connect, sleep=self.pauses.append), "images", FINGERPRINT)
+        return QdrantStore(Connection(PLACE, connect, sleep=self.pauses.append), "images", generation=FINGERPRINT)
 
 
 COUNT = httpx.Response(200, json={"status": "ok", "time": 0, "result": {"count": 3}})
@@ -341,8 +341,7 @@ def test_what_is_not_set_is_left_to_the_server() -> None:
 
 def test_the_settings_reach_the_server() -> None:
     harness = prepared(local_qdrant(Qdrant(shard_number=4)))
-    [made] = [chosen for name, chosen in harness.client.made_with.items() if name.startswith(f"{harness.alias}__f00d")]
-    assert made["shard_number"] == 4
+    assert harness.client.made_with[f"{harness.alias}__{FINGERPRINT}"]["shard_number"] == 4
 
 
 # --- payload indexes and bulk loads ------------------------------------------------------------------------------------------
