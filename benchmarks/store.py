@@ -77,13 +77,17 @@ def batches(rows: int, size: int) -> Iterator[list[Upsert]]:
         yield [Upsert(first + i, vector, row(first + i), sync(first + i, SEQ)) for i, vector in enumerate(made)]
 
 
-def ours(rows: int, size: int) -> Measured:
+def ours(rows: int, size: int, datatype: str = "float32") -> Measured:
     logs.configure(level="warning")
-    with tempfile.TemporaryDirectory() as folder, closing(EdgeStore(Path(folder), "images")) as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(EdgeStore(Path(folder), "images", datatype=datatype)) as store,
+    ):
         store.prepare(DIMENSION, "f00d")
         written_s = [timed(partial(store.apply, batch)) for batch in batches(rows, size)]
         columns_s = [timed(partial(store.apply, batch)) for batch in column_batches(rows, size)]
         searched_s = search_times(lambda query: store.search(query, limit=LIMIT))
+        packed_s = timed(lambda: store.snapshot(Path(folder) / "index.tar"))
         return {
             "upserts_per_s": rows / sum(written_s),
             "apply_p50_ms": 1000 * percentile(sorted(written_s), 0.5),
@@ -91,8 +95,15 @@ def ours(rows: int, size: int) -> Measured:
             "apply_max_ms": 1000 * max(written_s),
             "payloads_per_s": rows / sum(columns_s),
             **searches("search", searched_s),
+            "snapshot_s": packed_s,
+            "snapshot_mb": (Path(folder) / "index.tar").stat().st_size / 1e6,
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+
+
+def half(rows: int, size: int) -> Measured:
+    """The same with `qdrant.datatype = "float16"`."""
+    return ours(rows, size, "float16")
 
 
 def column_batches(rows: int, size: int) -> Iterator[list[SetPayload]]:
@@ -167,6 +178,7 @@ def main() -> None:
         figures |= {f"{name}_{size}": round(value, 1) for name, value in mine.items()}
         figures |= {f"engine_{name}_{size}": round(value, 1) for name, value in peer.items()}
         figures[f"ratio_upserts_{size}"] = round(mine["upserts_per_s"] / peer["upserts_per_s"], 2)
+    figures |= {f"float16_{name}_256": round(value, 1) for name, value in alone(half, rows, 256).items()}
     figures |= {f"numpy_{name}": round(value, 1) for name, value in alone(brute_force, rows, 0).items()}
     report(figures)
 

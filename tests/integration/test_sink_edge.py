@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,19 @@ def test_reopening_finds_everything(store: EdgeStore, reopened: EdgeStore) -> No
     assert (point.payload, point.sync) == ({"title": "山水", "deep": {"a": [1, None]}}, sync(1))
     assert np.allclose(point.vector, direction(1), atol=1e-6)
     assert reopened.apply([upsert(1, 1)]).stale == {1}
+
+
+def test_numbers_of_half_the_size_stay_so_and_find_the_same(path: Path, reopened: EdgeStore) -> None:
+    with closing(EdgeStore(path, "images", datatype="float16")) as half:
+        half.prepare(DIMENSION, "f00d")
+        half.apply([upsert(i, 1, vector=direction(i)) for i in range(100)])
+    reopened.prepare(DIMENSION, "f00d")  # by a process with other settings
+    reopened.apply([upsert(100, 1, vector=direction(100))])
+    exact = sorted(range(101), key=lambda i: -float(direction(i) @ direction(50)))
+    assert [hit.point.id for hit in reopened.search(direction(50), limit=5)] == exact[:5]
+    [point] = reopened.get([100], with_vectors=True)
+    assert np.allclose(point.vector, direction(100), atol=1e-3)
+    assert not np.allclose(point.vector, direction(100), atol=1e-6)
 
 
 def test_a_log_that_grows_long_is_flushed_and_nothing_is_lost(store: EdgeStore, reopened: EdgeStore) -> None:
