@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -20,6 +21,7 @@ from sink.collection import require_dimension
 
 SEQ_PATH = f"{SYNC}.seq"
 INT64 = range(-(1 << 63), 1 << 63)
+_KEPT_AS_IT_IS = (str, float, NoneType)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -63,15 +65,15 @@ def stored_point(point_id: PointId, payload: Payload | None, vector: Sequence[fl
 
 
 def portable(value: Any) -> Any:
-    """The value as every store can keep it."""
-    if isinstance(value, str | float | None):
+    """The value as every store can keep it. What most values are comes first: this is done for every column of every row."""
+    if isinstance(value, _KEPT_AS_IT_IS):
         return value
+    if isinstance(value, int):
+        return value if value in INT64 else str(value)
     if isinstance(value, Mapping):
         return {name: portable(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [portable(inner) for inner in value]
-    if isinstance(value, int) and value not in INT64:
-        return str(value)
     return value
 
 
