@@ -83,9 +83,9 @@ class ChangeConsumer:
                 fetch_max_wait_ms=100,
                 metadata_max_age_ms=30_000,
             )
-            # kafka-python assigns by the metadata that it has: none, and nothing would be read for as long as nobody else joins or leaves.
-            self._consumer.partitions_for_topic(self._topic)
             self._consumer.subscribe([self._topic])
+            # kafka-python assigns by the metadata that it had when it began to join: with none, everything would be shared out twice.
+            self._consumer.topics()
 
     def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:
         """What has come, in order per partition; empty after `timeout_s`, or when only the other lane's records come for a while. Never
@@ -100,6 +100,7 @@ class ChangeConsumer:
     def _records(self, timeout_s: float, max_records: int) -> list[Any]:
         begun = time.monotonic()
         while True:
+            self._finish_joining()
             with translated(self._kafka):
                 batches = self._client().poll(timeout_ms=self._wait_ms(timeout_s), max_records=max_records)
             mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
@@ -109,6 +110,13 @@ class ChangeConsumer:
                 self._pass_on()
             if not batches or time.monotonic() - begun > SKIP_S:
                 return []
+
+    def _finish_joining(self) -> None:
+        """kafka-python 3.0 forgets to, if a poll ends after the group's leader (us) has shared out changed partitions, and before the group
+        has answered: without a heartbeat from then on, the member is thrown out, goes on reading, and can never commit again."""
+        coordinator = self._client()._coordinator
+        if coordinator._join_task is not None:
+            coordinator.request_rejoin()  # it waits for the join that is under way, and begins no other
 
     def _wait_ms(self, timeout_s: float) -> int:
         now_s = time.monotonic()

@@ -455,6 +455,25 @@ def evict_everybody(settings: Kafka, group: str) -> None:
         admin.remove_group_members(group, [MemberToRemove(member["member_id"]) for member in members])
 
 
+def test_a_member_that_polls_shortly_while_it_joins_anew_is_not_lost(
+    settings: Kafka, topics: Topics, producer: TransactionalProducer, consumer: ChangeConsumer
+) -> None:
+    """The topic grows; the leader of the group is to share it out anew, and its poll ends before the group has answered."""
+    producer.commit({topics.changes: [change(key, key + 1) for key in range(30)]})
+    assert consumer.commit({c.partition: c.offset + 1 for c in drain(consumer, 30)})
+    for partitions in range(4, 10):
+        with admin_client(settings) as admin:
+            admin.create_partitions({topics.changes: partitions})
+
+        def grown(partitions: int = partitions) -> bool:
+            consumer._client()._cluster.request_update()
+            consumer.poll(0, 10)
+            return len(consumer.lag()) == partitions
+
+        assert until(grown), f"reads {sorted(consumer.lag())} of {partitions} partitions"
+    assert consumer.commit(consumer.ends())
+
+
 def letter(key: bytes, reason: Reason, seq: int = 5) -> DeadLetter:
     return DeadLetter(key, b'{"op":"c"}', seq, reason, "ein Grund ü", 2, "2026-11-21T00:00:00.000Z", "topic/0/17")
 
