@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from encoder.plan import Wanted
+from encoder.plan import Remove, Wanted
 from pixtail.core.changes import Change, Op, Row, Tombstone
 from pixtail.core.errors import PictureError, Reason
 from pixtail.core.points import SYNC
 from pixtail.core.settings import Table
 
 NULL = "null"  # how `table.only` writes SQL's NULL: TOML has none
+_TRUTH = {"true": "1", "false": "0"}  # how MySQL keeps BOOLEAN
 
 
-def wanted(entry: Change | Tombstone, table: Table) -> Wanted | None:
-    """The point that this version of the row asks for; None if there is to be none.
+def wanted(entry: Change | Tombstone, table: Table) -> Wanted | Remove:
+    """The point that this version of the row asks for, or why there is to be none.
 
     Raises `PictureError`: `malformed` for a record that lacks the row or a column the settings name (it says nothing about the picture, so
     nothing may be deleted for it), `unsupported` for a picture column that holds no text.
     """
     if isinstance(entry, Tombstone) or entry.op is Op.DELETE:
-        return None
+        return Remove("deleted")
     row = entry.after
     if not isinstance(row, Mapping):
         raise PictureError(Reason.MALFORMED, f"the record of operation {entry.op.value!r} carries no row")
     ref = _column(row, table.picture, "picture")
-    if not matches(row, table.only) or ref is None or ref == "":
-        return None
+    if not matches(row, table.only):
+        return Remove("not_wanted")
+    if ref is None or ref == "":
+        return Remove("no_picture")
     if not isinstance(ref, str):
         raise PictureError(Reason.UNSUPPORTED, f"column {table.picture} holds no text but {type(ref).__name__}")
     return Wanted(ref, payload(row, table))
@@ -52,10 +56,22 @@ def _is_one_of(value: Any, allowed: Any) -> bool:
 
 
 def _equal(value: Any, choice: Any) -> bool:
-    """Values are compared as MySQL shows them: a DECIMAL arrives as a string, and so does whatever an environment variable says."""
+    """Texts as texts, anything else by its number if it has one: a DECIMAL arrives as "1.50" and TOML says 1.5, a BOOLEAN arrives as 1, and
+    an environment variable says "true"."""
     if value is None:
         return bool(choice == NULL)
-    return bool(value == choice) or str(value) == str(choice)
+    if isinstance(value, str) and isinstance(choice, str):
+        return value == choice
+    number = _number(value)
+    return str(value) == str(choice) if number is None else number == _number(choice)
+
+
+def _number(value: Any) -> Decimal | None:
+    text = str(value).lower()
+    try:
+        return Decimal(_TRUTH.get(text, text))
+    except InvalidOperation:
+        return None
 
 
 def _column(row: Row, name: str, setting: str) -> Any:

@@ -83,7 +83,9 @@ class PayloadOnly:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """The row is gone, has no picture, or is not to be indexed."""
+    """There is to be no point: the row is gone (`deleted`), its picture column is empty, or `table.only` leaves it out (`not_wanted`)."""
+
+    why: Literal["deleted", "no_picture", "not_wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +98,18 @@ class Nothing:
 Decision: TypeAlias = Encode | PayloadOnly | Remove | Nothing
 
 
-def decide(seq: int, wanted: Wanted | None, stored: Version, model: str) -> Decision:
+def decide(seq: int, wanted: Wanted | Remove, stored: Version, model: str) -> Decision:
     """What makes the index show version `seq` of a row.
 
-    `wanted` None: there is to be no point. `stored` None: there is none, or one that another program wrote. `model` is a fingerprint.
+    `stored` None: there is no point, or one that another program wrote. `model` is a fingerprint.
     """
     if stored is not None and stored.seq > seq:
         return Nothing("stale")
-    if wanted is None:
-        return Remove()
+    if isinstance(wanted, Remove):
+        return wanted
     if stored is None or isinstance(stored, Gone):
         return Encode(wanted, None)
-    if stored.seq == seq:
+    if stored.seq == seq:  # by whatever model: a store refuses an equal seq. A back-fill gives the row a new one.
         return Nothing("unchanged")
     if stored.ref == wanted.ref and stored.model == model:
         return PayloadOnly(wanted, stored)

@@ -13,10 +13,10 @@ from pixtail.core.errors import PictureError
 from pixtail.core.metrics import Metrics
 from pixtail.core.points import PointId
 
-Outcome: TypeAlias = Literal["encoded", "payload_only", "unchanged", "deleted", "stale"]
+Outcome: TypeAlias = Literal["encoded", "payload_only", "unchanged", "deleted", "no_picture", "not_wanted", "stale"]
 """What became of a row: the label `outcome` of `pixtail_images_total`, `failed` apart."""
 
-CHANGED = ("encoded", "payload_only", "deleted")
+CHANGED = ("encoded", "payload_only", "deleted", "no_picture", "not_wanted")
 LIVE_OPS = (Op.CREATE, Op.UPDATE, Op.DELETE)  # a snapshot's row may be years old: it has no freshness
 
 

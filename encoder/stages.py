@@ -103,16 +103,16 @@ class Stages:
                 case Nothing(why):
                     results.finish(row, why)
                 case Remove():
-                    deletes.append(row)
+                    deletes.append((row, plan))
                 case PayloadOnly():
                     updates.append((row, plan))
         self._delete(deletes, results)
         self._set_payloads(updates, loading, results)
 
-    def _delete(self, rows: Sequence[Row], results: Results) -> None:
-        stale = self._store.apply([Delete(row.id, row.seq) for row in rows]).stale
-        for row in rows:
-            results.finish(row, "stale" if row.id in stale else "deleted")
+    def _delete(self, removals: Sequence[tuple[Row, Remove]], results: Results) -> None:
+        stale = self._store.apply([Delete(row.id, row.seq) for row, _ in removals]).stale
+        for row, plan in removals:
+            results.finish(row, "stale" if row.id in stale else plan.why)
 
     def _set_payloads(self, updates: Sequence[tuple[Row, PayloadOnly]], loading: Loading, results: Results) -> None:
         """A point that vanished since it was looked up, or is of another version, takes no columns, and the store keeps silent about it: it

@@ -18,6 +18,7 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 FRESHNESS_BUCKETS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+OUTCOMES = ("encoded", "payload_only", "unchanged", "deleted", "no_picture", "not_wanted", "failed", "stale")
 
 
 class Metrics:
@@ -62,7 +63,7 @@ class Metrics:
         )
         self.images = Counter(
             "pixtail_images",
-            "Rows by what became of them: encoded, payload_only, unchanged, deleted, failed, stale.",
+            "Rows by what became of them: " + ", ".join(OUTCOMES) + ".",
             ["outcome"],
             registry=r,
         )
@@ -106,7 +107,7 @@ class Metrics:
         """A labelled series that does not exist yet makes `rate()` and alerts blind to its first event."""
         for op in "cudrt":
             self.events.labels(op)
-        for outcome in ("encoded", "payload_only", "unchanged", "deleted", "failed", "stale"):
+        for outcome in OUTCOMES:
             self.images.labels(outcome)
         for stage in ("fetch", "decode", "encode", "apply"):
             self.stage.labels(stage)

@@ -28,7 +28,7 @@ from pixtail.core import settings
 from pixtail.core.changes import Change, Op, Record, Source, Tombstone, encode
 from pixtail.core.errors import Reason, StoreUnreachable
 from pixtail.core.lifecycle import Stop
-from pixtail.core.metrics import Metrics
+from pixtail.core.metrics import OUTCOMES, Metrics
 from pixtail.core.points import StoredPoint
 from pixtail.core.ports import Applied
 from pixtail.servers.kafka import KafkaServer
@@ -196,12 +196,26 @@ def test_a_row_lives_its_whole_life_in_the_index(pipeline: Pipeline) -> None:
     assert pipeline.clip.encoded == 1
     assert pipeline.cosine(1, data) > 0.9999
 
+    pipeline.draw("c.png", 1)
+    moved = pipeline.send("u", 1, "c.png", title="Blue truck")
+    until(lambda: pipeline.shows(1, moved), "the new path is shown")
+    assert pipeline.clip.encoded == 1
+
     other = pipeline.draw("b.png", 2)
     pipeline.send("u", 1, "b.png", title="Blue truck")
     until(lambda: pipeline.cosine(1, other) > 0.9999, "the new picture's vector")
+    assert pipeline.clip.encoded == 2
+
+    pipeline.send("u", 1, None, title="Blue truck")
+    until(lambda: pipeline.point(1) is None, "a row without a picture has no point")
+    again = pipeline.send("u", 1, "b.png", title="Blue truck")
+    until(lambda: pipeline.shows(1, again), "the picture is back")
 
     pipeline.send("d", 1)
     until(lambda: pipeline.point(1) is None, "the deleted row is gone")
+    counted = {name: pipeline.metrics.images.labels(name)._value.get() for name in OUTCOMES}
+    expected = {"encoded": 3, "payload_only": 2, "no_picture": 1, "deleted": 1}
+    assert {name: count for name, count in counted.items() if count} == expected
     assert pipeline.worker.ready()
 
 

@@ -212,9 +212,9 @@ def vector_of(ref: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return vector
 
 
-def _wanted(entry: Entry) -> Wanted | None:
+def _wanted(entry: Entry) -> Wanted | Remove:
     if not isinstance(entry, Change) or entry.after is None:
-        return None
+        return Remove("deleted")
     return Wanted(entry.after["picture"], {"title": entry.after["title"]})
 
 

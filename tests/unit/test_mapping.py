@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from encoder.mapping import matches, payload, wanted
-from encoder.plan import Wanted
+from encoder.plan import Remove, Wanted
 from pixtail.core.changes import Change, Op, Source, Tombstone
 from pixtail.core.errors import PictureError, Reason
 from pixtail.core.settings import Table
@@ -47,30 +47,39 @@ def test_a_column_cannot_take_the_place_of_the_bookkeeping() -> None:
         ({"id": "7"}, True),
         ({"id": 7}, True),
         ({"price": "1.50"}, True),
+        ({"price": 1.5}, True),
+        ({"price": 1}, False),
+        ({"price": "1.5"}, False),
+        ({"title": 1}, False),
+        ({"deleted_at": 0}, False),
     ],
 )
 def test_a_row_is_indexed_only_if_every_column_matches(only: dict[str, Any], expected: bool) -> None:
     assert matches(ROW, Table(only=only).only) is expected
 
 
+@pytest.mark.parametrize("arrived", [int, bool], ids=["TINYINT(1)", "Debezium's BOOLEAN"])
+@pytest.mark.parametrize("said", [bool, int, lambda value: str(int(value)), lambda value: str(value).lower()])
 @pytest.mark.parametrize("value", [True, False])
-def test_a_tinyint_matches_true_and_false(value: bool) -> None:
-    assert matches({"active": int(value)}, {"active": value})
-    assert not matches({"active": int(value)}, {"active": not value})
+def test_a_boolean_matches_true_and_false_however_they_are_written(value: bool, arrived: Any, said: Any) -> None:
+    assert matches({"active": arrived(value)}, {"active": said(value)})
+    assert not matches({"active": arrived(value)}, {"active": said(not value)})
+    assert not matches({"active": None}, {"active": said(value)})
 
 
 @pytest.mark.parametrize("ref", [None, ""])
 def test_a_row_without_a_picture_asks_for_no_point(ref: str | None) -> None:
-    assert wanted(change({**ROW, "file_path": ref}), Table()) is None
+    assert wanted(change({**ROW, "file_path": ref}), Table()) == Remove("no_picture")
 
 
 def test_a_deleted_row_asks_for_no_point() -> None:
-    assert wanted(change(None, Op.DELETE), Table()) is None
-    assert wanted(Tombstone({"id": 7}, 1), Table()) is None
+    assert wanted(change(None, Op.DELETE), Table()) == Remove("deleted")
+    assert wanted(Tombstone({"id": 7}, 1), Table()) == Remove("deleted")
 
 
-def test_a_row_that_does_not_match_asks_for_no_point() -> None:
-    assert wanted(change(ROW), Table(only={"status": "draft"})) is None
+@pytest.mark.parametrize("ref", [None, "", "a.jpg", 12])
+def test_a_row_that_does_not_match_asks_for_no_point_whatever_its_picture(ref: Any) -> None:
+    assert wanted(change({**ROW, "file_path": ref}), Table(only={"status": "draft"})) == Remove("not_wanted")
 
 
 @pytest.mark.parametrize("op", [Op.CREATE, Op.UPDATE, Op.READ])

@@ -35,6 +35,7 @@ def sync(seq: int, ref: str = "a.jpg", model: str = MODEL, sha256: str = "00") -
 
 
 WANTED = Wanted("a.jpg", {"title": "x"})
+GONE = Remove("deleted")
 
 
 def newest(*entries: Entry) -> list[Entry]:
@@ -73,11 +74,12 @@ def test_a_malformed_record_never_displaces_a_readable_one() -> None:
         (WANTED, sync(5, ref="b.jpg"), Encode(WANTED, sync(5, ref="b.jpg"))),
         (WANTED, sync(5, model="m0"), Encode(WANTED, sync(5, model="m0"))),
         (WANTED, sync(8), Nothing("unchanged")),
+        (WANTED, sync(8, model="m0"), Nothing("unchanged")),
         (WANTED, sync(9), Nothing("stale")),
-        (None, None, Remove()),
-        (None, sync(5), Remove()),
-        (None, sync(8), Remove()),
-        (None, sync(9), Nothing("stale")),
+        (GONE, None, GONE),
+        (GONE, sync(5), GONE),
+        (GONE, sync(8), GONE),
+        (GONE, sync(9), Nothing("stale")),
     ],
     ids=[
         "a point that is missing or another program's is encoded",
@@ -85,6 +87,7 @@ def test_a_malformed_record_never_displaces_a_readable_one() -> None:
         "another path is encoded",
         "another model is encoded",
         "the version that is there stays",
+        "the version that is there stays, made by another model too: a store takes no equal seq",
         "a newer version stays",
         "a row without a point to have is removed even where nothing is seen",
         "a row without a point to have is removed",
@@ -92,7 +95,7 @@ def test_a_malformed_record_never_displaces_a_readable_one() -> None:
         "an old delete does nothing to a newer point",
     ],
 )
-def test_version_8_of_a_row(wanted: Wanted | None, stored: Sync | None, decision: object) -> None:
+def test_version_8_of_a_row(wanted: Wanted | Remove, stored: Sync | None, decision: object) -> None:
     assert decide(8, wanted, stored, MODEL) == decision
 
 
@@ -119,7 +122,7 @@ class Index:
 
     def _apply(self, key: bytes, entry: Change | Tombstone) -> None:
         row = entry.after if isinstance(entry, Change) else None
-        wanted = None if row is None else Wanted(row["file_path"], {"title": row["title"]})
+        wanted = Remove("deleted") if row is None else Wanted(row["file_path"], {"title": row["title"]})
         stored = self.points.get(key)
         match decide(entry.seq, wanted, stored and sync(stored[0], stored[1]), MODEL):
             case Encode(asked):

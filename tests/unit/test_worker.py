@@ -17,7 +17,7 @@ from pixtail.core import backoff
 from pixtail.core.changes import TRUNCATE_KEY, Change, Malformed, Op, Source, Tombstone, is_read
 from pixtail.core.errors import BusUnreachable, DimensionMismatch, PixtailError, Reason, StoreUnreachable
 from pixtail.core.lifecycle import Stop
-from pixtail.core.metrics import Metrics
+from pixtail.core.metrics import OUTCOMES, Metrics
 from pixtail.core.points import Delete, Upsert, Write
 from pixtail.core.ports import Applied
 from pixtail.core.settings import Model, Table
@@ -128,8 +128,7 @@ class Bench:
         return {key: letter.reason for key, letter in self.letters.letters.items()}
 
     def outcomes(self) -> dict[str, float]:
-        names = ("encoded", "payload_only", "unchanged", "deleted", "failed", "stale")
-        counts = {name: self.metrics.images.labels(name)._value.get() for name in names}
+        counts = {name: self.metrics.images.labels(name)._value.get() for name in OUTCOMES}
         return {name: count for name, count in counts.items() if count}
 
 
@@ -178,6 +177,7 @@ def test_another_picture_replaces_the_vector(bench: Bench) -> None:
     bench.run()
     bench.write("u", 1, "b.jpg")
     assert bench.run().shows() == {1: ("b.jpg", 2)}
+    assert [type(write) for write in bench.store.writes] == [Upsert, Upsert], "in one write each"
 
 
 def test_a_point_that_another_program_wrote_is_encoded_anew(bench: Bench) -> None:
@@ -198,13 +198,31 @@ def test_a_deleted_row_leaves_the_index(bench: Bench) -> None:
     assert bench.run().shows() == {2: ("b.jpg", 2)}
 
 
-@pytest.mark.parametrize("row", [{"ref": None}, {"ref": ""}, {"ref": "a.jpg", "status": "draft"}])
-def test_a_row_that_asks_for_no_point_any_more_leaves_the_index(row: dict[str, Any]) -> None:
-    bench = Bench(Table(only={"status": "published"}))
-    bench.write("c", 1, status="published")
+@pytest.mark.parametrize(
+    ("row", "outcome"),
+    [({"ref": None}, "no_picture"), ({"ref": ""}, "no_picture"), ({"ref": "a.jpg", "active": 0}, "not_wanted")],
+)
+def test_a_row_leaves_the_index_and_is_counted_as_what_it_lacks_and_comes_back(
+    row: dict[str, Any], outcome: str
+) -> None:
+    bench = Bench(Table(only={"active": True}))
+    bench.write("c", 1, active=1)
     assert bench.run().shows() == {1: ("a.jpg", 1)}
-    bench.write("u", 1, **{"status": "published", **row})
+    bench.write("u", 1, **{"active": 1, **row})
     assert bench.run().shows() == {}
+    assert bench.outcomes() == {"encoded": 1, outcome: 1}
+    bench.write("u", 1, active=1)
+    assert bench.run().shows() == {1: ("a.jpg", 3)}
+
+
+@pytest.mark.parametrize("row", [{"ref": None, "active": 1}, {"active": 0}])
+def test_a_row_that_never_asked_for_a_point_gets_none_and_is_counted(row: dict[str, Any]) -> None:
+    bench = Bench(Table(only={"active": True}))
+    bench.write("c", 1, **row)
+    bench.write("r", 2, **row)
+    assert bench.run().shows() == {}
+    assert sum(bench.outcomes().values()) == bench.outcomes()["not_wanted" if "ref" not in row else "no_picture"] == 2
+    assert bench.failing() == {}
 
 
 def test_a_truncate_takes_what_is_older_and_a_row_inserted_again_is_encoded_again(bench: Bench) -> None:
