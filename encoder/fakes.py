@@ -91,7 +91,7 @@ class FakeTopic:
     """A consumer over a list. Each `open` starts at the committed offset, as after a crash.
 
     An idle poll that finds nothing sets `stop`; the short polls in which a batch fills do not count as idle.
-    `failures` are raised by the next polls, one each; `moved_on` makes commits return False.
+    `failures` are raised by the next polls, one each; `moved_on` keeps what is finished from being saved.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -125,11 +125,9 @@ class FakeTopic:
             self._stop.set()
         return polled
 
-    def commit(self, next_offsets: Mapping[int, int]) -> bool:
-        if self.moved_on:
-            return False
-        self.saved = next_offsets[0]
-        return True
+    def finish(self, next_offsets: Mapping[int, int]) -> None:
+        if not self.moved_on:
+            self.saved = next_offsets[0]
 
     def ends(self) -> dict[int, int]:
         return {0: len(self.records)}

@@ -1,8 +1,8 @@
 """The worker: changes of the topic to points of the index. What has just been changed overtakes what was there before.
 
-    poll → collapse → plan → fetch, decode → encode → apply → dead letters → commit
+    poll → collapse → plan → fetch, decode → encode → apply → dead letters → finish
 
-Offsets are committed last and writes are idempotent, so a crash anywhere costs nothing but the same work again. While Kafka, the store or
+Offsets are saved last and now and then, and writes are idempotent, so a crash anywhere costs nothing but the same work again. While Kafka, the store or
 the picture server is away, the worker holds what it has: nothing is lost, nothing is given up.
 """
 
@@ -47,7 +47,7 @@ class Changes(Protocol):
 
     def open(self) -> None: ...
     def poll(self, timeout_s: float, max_records: int) -> list[Consumed]: ...
-    def commit(self, next_offsets: Mapping[int, int]) -> bool: ...
+    def finish(self, next_offsets: Mapping[int, int]) -> None: ...
     def lag(self) -> dict[int, int]: ...
     def ends(self) -> dict[int, int]: ...
     def committed(self) -> dict[int, int]: ...
@@ -219,7 +219,7 @@ class Worker:
         self._hold_outage(lane, results)
         self._remove_failed(lane.store, results)
         self._settle(window, results)
-        self._commit(lane, received)
+        lane.consumer.finish(_next_offsets(received))
 
     def _rows(self, window: Collapsed[Consumed], results: Results) -> list[Row]:
         """The rows to work on. One whose newer version has failed is stale: its dead letter must not be overwritten."""
@@ -268,20 +268,19 @@ class Worker:
             self._metrics.dlq.labels(one.reason.value).inc()
             structlog.get_logger().debug("picture failed", origin=one.origin, reason=one.reason.value)
 
-    def _commit(self, lane: Lane, received: Iterable[Consumed]) -> None:
-        """A group that moved on gives the same records to another worker; seq makes the double work harmless."""
-        offsets: dict[int, int] = {}
-        for record in received:
-            offsets[record.partition] = max(offsets.get(record.partition, 0), record.offset + 1)
-        if not lane.consumer.commit(offsets):
-            structlog.get_logger().info("partitions were given to another worker", partitions=sorted(offsets))
-
     def _show(self) -> None:
         lags = [consumer.lag() for consumer in self._consumers]
         self._gauges.lag({p: max(lag.get(p, 0) for lag in lags) for p in set().union(*lags)})
         self._gauges.letters(self._dead.letters)
         if self._gauges.due():
             self._gauges.points()
+
+
+def _next_offsets(received: Iterable[Consumed]) -> dict[int, int]:
+    offsets: dict[int, int] = {}
+    for record in received:
+        offsets[record.partition] = max(offsets.get(record.partition, 0), record.offset + 1)
+    return offsets
 
 
 def _anonymous(error: PictureError) -> PixtailError:

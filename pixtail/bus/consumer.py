@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from pixtail.bus.client import client_options, reach, translated
 from pixtail.core.changes import Entry, decode, is_read
-from pixtail.core.errors import BusUnreachable
+from pixtail.core.errors import BusUnreachable, PixtailError
 from pixtail.core.settings import Kafka
 
 # Long enough for a batch of slow pictures; a frozen worker is noticed by its session long before.
 MAX_POLL_INTERVAL_S = 600.0
 SESSION_TIMEOUT_S = 15.0
 COMMIT_TIMEOUT_S = 15.0
+LEAVE_TIMEOUT_S = 3.0
 # kafka-python joins and rejoins a group inside polls, and gets nowhere in short ones: now and then one lasts so long, if nothing comes.
 JOIN_S = 0.02
 JOIN_EVERY_S = 0.25
-# How long a poll goes on while it finds nothing but the other lane's records, and how often it then saves how far it is.
+# How long a poll goes on while it finds nothing but the other lane's records.
 SKIP_S = 0.2
-SAVE_S = 2.0
+# How often it is saved how far this member is: each time costs the broker as much as a record.
+SAVE_EVERY_S = 0.5
 
 Lane: TypeAlias = Literal["live", "backlog"]
 """`live`: what has just been changed; `backlog`: rows of a snapshot or a back-fill."""
@@ -63,6 +67,7 @@ class ChangeConsumer:
         self._lane = lane
         self._consumer: KafkaConsumer | None = None
         self._polled: dict[int, int] = {}  # partition → offset after the last record returned
+        self._done: dict[int, int] = {}  # partition → offset after the last record finished
         self._saved: dict[int, int] = {}  # partition → offset committed here
         self._saved_at = self._waited_at = 0.0
 
@@ -101,13 +106,12 @@ class ChangeConsumer:
         begun = time.monotonic()
         while True:
             self._finish_joining()
+            self._save_in_time()
             with translated(self._kafka):
                 batches = self._client().poll(timeout_ms=self._wait_ms(timeout_s), max_records=max_records)
             mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
             if mine:
                 return mine
-            if self._polled == self._saved and (not batches or time.monotonic() - self._saved_at > SAVE_S):
-                self._pass_on()
             if not batches or time.monotonic() - begun > SKIP_S:
                 return []
 
@@ -128,35 +132,52 @@ class ChangeConsumer:
     def _takes(self, value: bytes | None) -> bool:
         return self._lane is None or is_read(value) == (self._lane == "backlog")
 
+    def finish(self, next_offsets: Mapping[int, int]) -> None:
+        """Notes, per partition, the offset of the next record to work on: last finished + 1. A poll saves it, within `SAVE_EVERY_S` or before
+        the group is shared out anew, and so does `close`. A crash before that costs the same work again."""
+        self._done.update(next_offsets)
+
     def commit(self, next_offsets: Mapping[int, int]) -> bool:
-        """Saves, per partition, the offset of the next record to read: last finished + 1.
+        """As `finish`, and saves it at once.
 
         False means that the group has moved on without this member: whatever it did for its former partitions, somebody else does again.
         """
-        offsets = {
-            TopicPartition(self._topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in next_offsets.items()
-        }
+        self.finish(next_offsets)
+        return self._save(COMMIT_TIMEOUT_S)
+
+    def _save_in_time(self) -> None:
+        if time.monotonic() - self._saved_at < SAVE_EVERY_S and not self._client()._coordinator.need_rejoin():
+            return
+        if self._polled == self._done:
+            self._pass_on()
+        self._save(COMMIT_TIMEOUT_S)
+
+    def _pass_on(self) -> None:
+        """Past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else an idle group
+        shows a lag for ever."""
+        positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in self._client().assignment()}
+        ahead = {p: at for p, at in positions.items() if at is not None and at > self._done.get(p, -1)}
+        self._done.update(ahead)
+        self._polled.update(ahead)
+
+    def _save(self, timeout_s: float) -> bool:
+        self._saved_at = time.monotonic()
+        unsaved = {p: offset for p, offset in self._done.items() if self._saved.get(p) != offset}
+        offsets = {TopicPartition(self._topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in unsaved.items()}
         with translated(self._kafka):
             try:
-                self._client().commit(offsets, timeout_ms=int(COMMIT_TIMEOUT_S * 1000))
+                if offsets:
+                    self._client().commit(offsets, timeout_ms=int(timeout_s * 1000))
             except _MOVED_ON:
+                structlog.get_logger().info("partitions were given to another worker", partitions=sorted(unsaved))
                 self._forget()
                 return False
-        self._saved.update(next_offsets)
+        self._saved.update(unsaved)
         return True
 
     def _forget(self) -> None:
         """What was polled and not saved comes again, here or elsewhere."""
-        self._polled, self._saved = {}, {}
-
-    def _pass_on(self) -> None:
-        """Commits past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else an idle
-        group shows a lag for ever."""
-        self._saved_at = time.monotonic()
-        positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in self._client().assignment()}
-        ahead = {p: at for p, at in positions.items() if at is not None and at > self._saved.get(p, -1)}
-        if ahead and self.commit(ahead):
-            self._polled.update(ahead)
+        self._polled, self._done, self._saved = {}, {}, {}
 
     def lag(self) -> dict[int, int]:
         """Per assigned partition, the records behind the broker's last word, as far as this member has fetched."""
@@ -189,10 +210,17 @@ class ChangeConsumer:
         return self._consumer
 
     def close(self) -> None:
-        """Leaves the group, so that others take the partitions over at once. Does not commit."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.close(autocommit=False, timeout_ms=3000)
+        """Saves what is finished, and leaves the group, so that others take the partitions over at once. Never raises for a broker that is
+        away: that work is done again."""
+        consumer = self._consumer
+        if consumer is None:
+            return
+        try:
+            with suppress(PixtailError):
+                self._save(LEAVE_TIMEOUT_S)
+        finally:
+            self._consumer = None
+            consumer.close(autocommit=False, timeout_ms=int(LEAVE_TIMEOUT_S * 1000))
 
 
 def _consumed(record: Any, partitions: int) -> Consumed:

@@ -385,6 +385,56 @@ def test_what_was_committed_is_not_read_again_and_the_idle_lag_is_zero(
     assert [c.entry.seq for c in drain(consumer, 1)] == [1000]
 
 
+def next_offsets(found: list[Consumed]) -> dict[int, int]:
+    return {c.partition: c.offset + 1 for c in found}
+
+
+def test_what_is_finished_is_saved_by_a_later_poll_and_by_close(
+    settings: Kafka,
+    topics: Topics,
+    producer: TransactionalProducer,
+    consumer: ChangeConsumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producer.commit({topics.changes: [change(key, key + 1) for key in range(30)]})
+    consumer.finish(next_offsets(drain(consumer, 30)))
+    assert until(lambda: consumer.poll(0.1, 10) == [] and consumer.committed() == consumer.ends())
+
+    monkeypatch.setattr("pixtail.bus.consumer.SAVE_EVERY_S", 1e9)
+    producer.commit({topics.changes: [change(key, key + 100) for key in range(30)]})
+    consumer.finish(next_offsets(drain(consumer, 30)))
+    assert consumer.poll(0.1, 10) == []
+    assert consumer.committed() != consumer.ends()
+    consumer.close()
+    consumer.open()
+    producer.commit({topics.changes: [change(7, 1000)]})
+    assert [c.entry.seq for c in drain(consumer, 1)] == [1000]
+
+
+def test_what_is_finished_is_saved_before_the_group_is_shared_out_anew(
+    settings: Kafka,
+    topics: Topics,
+    producer: TransactionalProducer,
+    consumer: ChangeConsumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pixtail.bus.consumer.SAVE_EVERY_S", 1e9)
+    producer.commit({topics.changes: [change(key, key + 1) for key in range(30)]})
+    consumer.finish(next_offsets(drain(consumer, 30)))
+    again: list[Consumed] = []
+    with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, "live"))) as other:
+        other.open()
+
+        def shared() -> bool:
+            again.extend(consumer.poll(0.05, 10) + other.poll(0.05, 10))
+            return {len(consumer.lag()), len(other.lag())} == {1, 2}
+
+        assert until(shared, SHARED_OUT_S)
+        producer.commit({topics.changes: [change(key, key + 100) for key in range(30)]})
+        assert until(lambda: shared() and len(again) >= 30)
+    assert {c.entry.seq for c in again} == set(range(100, 130)), "and nothing a second time"
+
+
 def test_each_lane_reads_over_the_others_records(
     settings: Kafka, topics: Topics, producer: TransactionalProducer
 ) -> None:
