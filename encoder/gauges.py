@@ -12,17 +12,26 @@ from pixtail.core.errors import Reason, StoreUnreachable
 from pixtail.core.metrics import Metrics
 from pixtail.core.ports import VectorStore
 
-EVERY_S = 5.0
+EVERY_S = 1.0
+COUNT_EVERY_S = 5.0
 
 
 class Gauges:
-    """Lag, points and open dead letters. Counting points asks the store, so it happens every few seconds only."""
+    """Lag, points and open dead letters. A window is shorter than it takes to look at them all; counting points even asks the store."""
 
     def __init__(self, metrics: Metrics, store: VectorStore) -> None:
         self._metrics = metrics
         self._store = store
         self._partitions: set[int] = set()
-        self._counted_at = float("-inf")
+        self._shown_at = self._counted_at = float("-inf")
+
+    def due(self) -> bool:
+        """True every second."""
+        now_s = time.monotonic()
+        if now_s - self._shown_at < EVERY_S:
+            return False
+        self._shown_at = now_s
+        return True
 
     def lag(self, records: Mapping[int, int]) -> None:
         """Partitions that went to another worker vanish here, rather than stand still at their last lag."""
@@ -37,11 +46,10 @@ class Gauges:
         for reason in Reason:
             self._metrics.dlq_open.labels(reason.value).set(by_reason[reason])
 
-    def due(self) -> bool:
-        return time.monotonic() - self._counted_at >= EVERY_S
-
     def points(self) -> None:
-        """A store that is away shows in `store_errors` already."""
+        """Every few seconds. A store that is away shows in `store_errors` already."""
+        if time.monotonic() - self._counted_at < COUNT_EVERY_S:
+            return
         with suppress(StoreUnreachable):
             self._metrics.points.set(self._store.count())
         self._counted_at = time.monotonic()

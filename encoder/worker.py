@@ -269,11 +269,12 @@ class Worker:
             structlog.get_logger().debug("picture failed", origin=one.origin, reason=one.reason.value)
 
     def _show(self) -> None:
+        if not self._gauges.due():
+            return
         lags = [consumer.lag() for consumer in self._consumers]
         self._gauges.lag({p: max(lag.get(p, 0) for lag in lags) for p in set().union(*lags)})
         self._gauges.letters(self._dead.letters)
-        if self._gauges.due():
-            self._gauges.points()
+        self._gauges.points()
 
 
 def _next_offsets(received: Iterable[Consumed]) -> dict[int, int]:
