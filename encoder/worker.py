@@ -2,8 +2,8 @@
 
     poll → collapse → plan → fetch, decode → encode → apply → dead letters → finish
 
-Offsets are saved last and now and then, and writes are idempotent, so a crash anywhere costs nothing but the same work again. While Kafka, the store or
-the picture server is away, the worker holds what it has: nothing is lost, nothing is given up.
+Offsets are saved last, and now and then; writes are idempotent. So a crash anywhere costs nothing but the same work again. While Kafka, the
+store or the picture server is away, the worker holds what it has: nothing is lost, nothing is given up.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ MAX_POLL_INTERVAL_S = 600.0
 SESSION_TIMEOUT_S = 15.0
 COMMIT_TIMEOUT_S = 15.0
 LEAVE_TIMEOUT_S = 3.0
-# kafka-python joins and rejoins a group inside polls, and gets nowhere in short ones: now and then one lasts so long, if nothing comes.
+# kafka-python joins and rejoins a group inside polls, and gets nowhere in short ones: meanwhile one lasts so long now and then.
 JOIN_S = 0.02
 JOIN_EVERY_S = 0.25
 # How long a poll goes on while it finds nothing but the other lane's records.
@@ -124,17 +124,23 @@ class ChangeConsumer:
 
     def _wait_ms(self, timeout_s: float) -> int:
         now_s = time.monotonic()
-        if timeout_s < JOIN_S and now_s - self._waited_at < JOIN_EVERY_S:
-            return int(timeout_s * 1000)
-        self._waited_at = now_s
-        return int(max(timeout_s, JOIN_S) * 1000)
+        if timeout_s < JOIN_S and now_s - self._waited_at > JOIN_EVERY_S and self._joining():
+            self._waited_at = now_s
+            return int(JOIN_S * 1000)
+        return int(timeout_s * 1000)
+
+    def _joining(self) -> bool:
+        consumer = self._client()
+        return consumer._coordinator.need_rejoin() or not consumer._subscription.has_all_fetch_positions()
 
     def _takes(self, value: bytes | None) -> bool:
         return self._lane is None or is_read(value) == (self._lane == "backlog")
 
     def finish(self, next_offsets: Mapping[int, int]) -> None:
-        """Notes, per partition, the offset of the next record to work on: last finished + 1. A poll saves it, within `SAVE_EVERY_S` or before
-        the group is shared out anew, and so does `close`. A crash before that costs the same work again."""
+        """Notes, per partition, the offset of the next record to work on: last finished + 1.
+
+        A poll saves it, within `SAVE_EVERY_S` or before the group is shared out anew, and so does `close`. After a crash it comes again.
+        """
         self._done.update(next_offsets)
 
     def commit(self, next_offsets: Mapping[int, int]) -> bool:
