@@ -52,6 +52,7 @@ class Results:
     def __init__(self, metrics: Metrics) -> None:
         self.done: list[Done] = []
         self.failed: list[Failed] = []
+        self.pictures = 0  # that had to be fetched
         self._metrics = metrics
 
     def finish(self, row: Row, outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,6 +21,8 @@ from pixtail.core.settings import Model, Table
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
+
+BATCHES_AHEAD = 4
 
 Loading: TypeAlias = dict[Future[Loaded], Row]
 Planned: TypeAlias = tuple[Row, Decision]
@@ -56,11 +59,15 @@ class Stages:
         not keep its mates waiting.
         """
         plans = self._plan(rows, results)
-        loading = {self._loader.submit(row, plan): row for row, plan in plans if isinstance(plan, Encode)}
-        self._write_plain(plans, loading, results)
+        waiting = deque((row, plan) for row, plan in plans if isinstance(plan, Encode))
+        results.pictures += len(waiting)
+        loading: Loading = {}
         ready: list[Loaded] = []
-        while loading or ready:
+        self._load(waiting, loading, ready)
+        self._write_plain(plans, loading, results)
+        while waiting or loading or ready:
             between()
+            self._load(waiting, loading, ready)
             came = self._arrived(loading, results)
             ready += [loaded for loaded in came if loaded.picture is not None]
             self._write_plain(_moved(came), loading, results)
@@ -80,6 +87,12 @@ class Stages:
 
     def _decide(self, row: Row, stored: Mapping[PointId, Version]) -> Decision:
         return decide(row.seq, wanted(row.entry, self._table), stored.get(row.id), self._embedder.fingerprint)
+
+    def _load(self, waiting: deque[tuple[Row, Encode]], loading: Loading, ready: Sequence[Loaded]) -> None:
+        """As far ahead as keeps the model busy; what is decoded takes memory."""
+        while waiting and len(loading) + len(ready) < self._batch * BATCHES_AHEAD:
+            row, plan = waiting.popleft()
+            loading[self._loader.submit(row, plan)] = row
 
     def _arrived(self, loading: Loading, results: Results) -> list[Loaded]:
         """The pictures that came in by now; waits a moment for at least one. Empty when none came: time for what is ready."""

@@ -38,6 +38,9 @@ from pixtail.core.settings import Model, Table
 
 IDLE_POLL_S = 0.5  # also how long a stop may go unnoticed
 BATCHES_PER_WINDOW = 4
+# Of records that need no picture. If they suddenly do, and each takes as long as it may (10 s, 16 at a time), the window still ends well
+# before the consumer's max.poll.interval.
+LARGEST_WINDOW = 256
 # Well below the consumer's max.poll.interval: a worker that held on for longer would lose its partitions and start over for ever.
 OUTAGE_LIMIT_S = 300.0
 
@@ -66,14 +69,15 @@ class Letters(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lane:
-    """What one of the two reads, and how its rows are worked on."""
+    """What one of the two reads, and how its rows are worked on. `room`: the most records that its next window may have."""
 
     consumer: Changes
     store: HeldStore
     stages: Stages
     stop: Stop
+    room: int
 
 
 class Worker:
@@ -139,7 +143,7 @@ class Worker:
         store = HeldStore(self._store, self._metrics, self._waits["store"], stop)
         store.prepare(self._embedder.dimension, self._embedder.fingerprint)
         lanes = [
-            Lane(consumer, store, self._stages(store, loader), stop)
+            Lane(consumer, store, self._stages(store, loader), stop, self._few)
             for consumer, loader in zip(self._consumers, loaders, strict=True)
         ]
         while not stop:
@@ -192,21 +196,21 @@ class Worker:
 
     def _poll(self, lane: Lane) -> list[Consumed]:
         """What is there."""
-        return lane.consumer.poll(0, self._room)
+        return lane.consumer.poll(0, lane.room)
 
     def _gather(self, lane: Lane) -> list[Consumed]:
         """What is there; after the first record, waits up to `max_wait_ms` for a batch to fill."""
-        received = lane.consumer.poll(IDLE_POLL_S, self._room)
+        received = lane.consumer.poll(IDLE_POLL_S, lane.room)
         deadline = time.monotonic() + self._model.max_wait_ms / 1000
         while received and len(received) < self._model.batch and not lane.stop:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            received += lane.consumer.poll(left, self._room - len(received))
+            received += lane.consumer.poll(left, lane.room - len(received))
         return received
 
     @property
-    def _room(self) -> int:
+    def _few(self) -> int:
         return self._model.batch * BATCHES_PER_WINDOW
 
     def _window(self, lane: Lane, received: list[Consumed], between: Callable[[], None]) -> None:
@@ -220,6 +224,7 @@ class Worker:
         self._remove_failed(lane.store, results)
         self._settle(window, results)
         lane.consumer.finish(_next_offsets(received))
+        lane.room = self._few if results.pictures else max(self._few, min(2 * lane.room, LARGEST_WINDOW))
 
     def _rows(self, window: Collapsed[Consumed], results: Results) -> list[Row]:
         """The rows to work on. One whose newer version has failed is stale: its dead letter must not be overwritten."""

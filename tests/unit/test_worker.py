@@ -19,7 +19,7 @@ from pixtail.core.errors import BusUnreachable, DimensionMismatch, PixtailError,
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import OUTCOMES, Metrics
 from pixtail.core.points import Delete, Upsert, Write
-from pixtail.core.ports import Applied
+from pixtail.core.ports import Applied, Picture
 from pixtail.core.settings import Model, Table
 from sink.memory import MemoryStore
 from tests.support.points import upsert
@@ -321,6 +321,52 @@ def test_a_picture_that_the_model_cannot_take_is_isolated_by_halving(bench: Benc
         bench.write("c", number, f"{name}.jpg")
     assert set(bench.run().shows()) == {1, 2, 4, 5, 6, 7, 8}
     assert bench.failing() == {b'{"id":3}': Reason.CORRUPT}
+
+
+class Rooms(FakeTopic):
+    """Remembers how many records it was asked for."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop)
+        self.asked: list[int] = []
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Consumed]:
+        self.asked.append(max_records)
+        return super().poll(timeout_s, max_records)
+
+
+def test_a_window_grows_while_no_picture_is_needed_and_shrinks_with_the_first_that_is() -> None:
+    bench = Bench()
+    bench.topic = topic = Rooms(bench.stop)
+    bench.write("c", 1)
+    bench.run()
+    assert set(topic.asked) <= set(range(17)), "four batches of four"
+    for _ in range(1000):
+        bench.write("u", 1, title="new")
+    bench.write("c", 2, "b.jpg")
+    topic.asked.clear()
+    assert bench.run().shows() == {1: ("a.jpg", 1001), 2: ("b.jpg", 1002)}
+    assert topic.asked == [16, 32, 64, 128, 256, 256, 256, 16]
+
+
+def test_no_more_pictures_are_loaded_ahead_than_keep_the_model_busy() -> None:
+    bench = Bench(batch=2)
+    for number in range(500):
+        bench.write("d", number)
+    for number in range(500, 700):
+        bench.write("c", number)
+    ahead = 0
+    decode = bench.embedder.decode
+
+    def decoded(data: bytes) -> Picture:
+        nonlocal ahead
+        picture = decode(data)
+        ahead = max(ahead, len(bench.pictures.fetched) - bench.embedder.encoded)
+        return picture
+
+    bench.embedder.decode = decoded  # type: ignore[method-assign]
+    assert len(bench.run().shows()) == 200
+    assert ahead <= 2 * 4
 
 
 def test_pictures_are_encoded_in_full_batches() -> None:
