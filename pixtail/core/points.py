@@ -50,7 +50,6 @@ class PictureFacts:
     bytes: int
 
 
-
 @dataclass(frozen=True, slots=True)
 class Sync:
     """The bookkeeping object `_sync` of a point: which version of the row it shows and which picture was encoded by which model."""

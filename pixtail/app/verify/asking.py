@@ -18,7 +18,8 @@ _NOWHERE = Source("", "")
 
 def wants(row: Row, table: Table) -> Wanted | None:
     """The point that a row asks for, by the worker's own rules: whatever those come to need, they get here. Raises `PictureError`."""
-    return wanted(Change(Op.READ, {}, None, row, 0, _NOWHERE), table)
+    found = wanted(Change(Op.READ, {}, None, row, 0, _NOWHERE), table)
+    return found if isinstance(found, Wanted) else None
 
 
 def asked(row: Row, table: Table) -> Asked:
