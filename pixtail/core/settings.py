@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -101,11 +101,24 @@ class Mysql(Section):
         return parse_mysql_url(self.url.get_secret_value())
 
 
+class Lookup(Section):
+    """A table whose rows have names for the keys that stand in a column of ours."""
+
+    table: str = Field(min_length=1)
+    """Its name, in the same database."""
+    key: str = Field("id", min_length=1)
+    """Its primary key: one column."""
+    column: str = Field(min_length=1)
+    """The column of the followed table that holds such a key."""
+    take: Mapping[str, str] = Field(min_length=1)
+    """Its columns that go into the point → their names there."""
+
+
 class Table(Section):
     name: str = "images"
     key: str | tuple[str, ...] = "id"
     """The primary key's column, or a list of its columns in key order."""
-    picture: str = "file_path"
+    picture: str = Field("file_path", min_length=1)
     """The column that holds the picture's path or URL."""
     payload: tuple[str, ...] = ()
     """Columns that go into the point; empty: all of them."""
@@ -113,6 +126,8 @@ class Table(Section):
     """Column → name in the point."""
     only: Mapping[str, tuple[str | int | float | bool, ...] | str | int | float | bool] = {}
     """Rows to index: column → value or list of values ("null" stands for NULL). A row that stops matching leaves the index."""
+    lookups: tuple[Lookup, ...] = ()
+    """Tables with names for the keys that stand in columns of this one."""
     on_drop: Literal["stop", "empty"] = "stop"
     """When the table is dropped or renamed away: stop and say so, or empty the index and wait for a table of that name."""
 
@@ -128,6 +143,57 @@ class Table(Section):
     def key_columns(self) -> tuple[str, ...]:
         """The primary key's columns in key order, however many there are."""
         return (self.key,) if isinstance(self.key, str) else self.key
+
+    @property
+    def is_lookup(self) -> bool:
+        """True of a table that is followed for its names alone: it has no pictures."""
+        return not self.picture
+
+    def point_name(self, column: str) -> str:
+        """What a column is called in the point."""
+        return self.rename.get(column, column)
+
+    def clash(self, columns: Iterable[str]) -> str | None:
+        """The name that a lookup gives and that one of these columns, or another lookup, has in the point already; None if all is well."""
+        seen = {self.point_name(column) for column in columns}
+        for name in (name for lookup in self.lookups for name in lookup.take.values()):
+            if name in seen:
+                return name
+            seen.add(name)
+        return None
+
+    @model_validator(mode="after")
+    def _can_be_looked_up(self) -> Self:
+        """As far as it can be told without the database; `doctor` looks at the rest."""
+        if problem := next(_misfits(self), None):
+            raise ValueError(f"lookups {problem}")
+        return self
+
+
+def _misfits(table: Table) -> Iterator[str]:
+    """What is wrong with a table's lookups."""
+    keys: dict[str, str] = {}
+    for lookup in table.lookups:
+        yield from _misfits_of(lookup, table)
+        if keys.setdefault(lookup.table, lookup.key) != lookup.key:
+            yield f"name two keys of {lookup.table}: {keys[lookup.table]} and {lookup.key}"
+    if len({(lookup.table, lookup.column) for lookup in table.lookups}) < len(table.lookups):
+        yield "name a table twice for the same column: put what they take into one"
+    known = table.payload or {*table.key_columns, table.picture, *table.rename, *table.only}
+    if name := table.clash({*known, *(lookup.column for lookup in table.lookups)}):
+        yield f"take {name}, which stands in the point already: give it another name"
+
+
+def _misfits_of(lookup: Lookup, table: Table) -> Iterator[str]:
+    name = table.point_name(lookup.column)
+    if lookup.table == table.name:
+        yield f"name {table.name}, which is the table itself"
+    if table.payload and lookup.column not in table.payload:
+        yield f"go by the column {lookup.column}, which payload leaves out"
+    if '"' in name:
+        yield f"cannot go by {name}: its name has a quotation mark"
+    if any(taken.startswith("_sync") for taken in lookup.take.values()):
+        yield "take a name that begins with _sync: those are the bookkeeping's"
 
 
 class Kafka(Section):
@@ -301,6 +367,21 @@ class Settings(BaseSettings):
         return f"{self.mysql.address.database}.{self.table.name}"
 
     @property
+    def of_lookups(self) -> tuple[Settings, ...]:
+        """The settings to follow each table that is looked up, once: by its own name and key, and without a picture.
+
+        A `mysql.server_id` that was set counts on from there: each listener is a replica of its own.
+        """
+        keys = {lookup.table: lookup.key for lookup in self.table.lookups}
+        return tuple(self._of_lookup(name, key, number) for number, (name, key) in enumerate(keys.items(), start=1))
+
+    def _of_lookup(self, name: str, key: str, number: int) -> Settings:
+        table = Table(name=name, key=key, rename={}, on_drop=self.table.on_drop).model_copy(update={"picture": ""})
+        server_id = self.mysql.server_id and self.mysql.server_id + number
+        mysql = self.mysql.model_copy(update={"server_id": server_id})
+        return self.model_copy(update={"table": table, "mysql": mysql})
+
+    @property
     def server_id(self) -> int:
         """The replication id: the one that was set, else one derived from who we are, in a range that people rarely use."""
         derived = hashlib.sha256(f"{self.kafka.prefix}|{self.source}".encode()).digest()
@@ -356,7 +437,7 @@ def _refuse_unknown_sections(environ: Mapping[str, str]) -> None:
 
 def _setting_error(error: ValidationError, config: Path | None) -> SettingError:
     first = error.errors(include_input=False, include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"][:2])
+    name = _named(first["loc"])
     variable = ENV_PREFIX + "__".join(str(part).upper() for part in first["loc"][:2])
     place = f"the environment ({variable})" if variable in os.environ else str(config or CONFIG_FILE)
     if first["type"] == "extra_forbidden":
@@ -364,11 +445,22 @@ def _setting_error(error: ValidationError, config: Path | None) -> SettingError:
     return SettingError(f"setting {name} in {place}: {first['msg'].removeprefix('Value error, ')}")
 
 
+def _named(location: tuple[int | str, ...]) -> str:
+    """`table.key`, `table.lookups.0.take`: what pydantic puts behind that, the branch of a union, is no name of ours."""
+    depth = 4 if location[:2] == ("table", "lookups") else 2
+    return ".".join(map(str, location[:depth]))
+
+
 def _known(location: tuple[int | str, ...]) -> str:
+    fields: Iterable[str] = Settings.model_fields
     section = Settings.model_fields.get(str(location[0]))
-    fields = (
-        section.annotation.model_fields
-        if section and isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
-        else None
-    )
-    return f"Known here: {', '.join(fields if fields and len(location) > 1 else Settings.model_fields)}"
+    if location[:2] == ("table", "lookups"):
+        fields = Lookup.model_fields
+    elif (
+        section
+        and len(location) > 1
+        and isinstance(section.annotation, type)
+        and issubclass(section.annotation, BaseModel)
+    ):
+        fields = section.annotation.model_fields
+    return f"Known here: {', '.join(fields)}"

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pixtail.core.errors import SettingError
-from pixtail.core.settings import Qdrant, load
+from pixtail.core.settings import Lookup, Qdrant, load
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +90,7 @@ def test_the_programs_own_names_outrank_the_apps(monkeypatch: pytest.MonkeyPatch
         ("[mysql]\nurl = 'http://user:s3cret@h/db'", ["mysql.url"]),
         ("nonsense", ["settings.toml", "TOML"]),
         ("[kafka]\nprefix = 'a b'", ["kafka.prefix"]),
+        ("[table]\npicture = ''", ["table.picture"]),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_place(text: str, words: list[str]) -> None:
@@ -162,3 +163,59 @@ def test_indexes_are_a_list_of_columns_or_say_their_types(monkeypatch: pytest.Mo
 def test_a_key_needs_its_certificate() -> None:
     with pytest.raises(ValidationError, match="ssl_keyfile needs ssl_certfile"):
         Qdrant.model_validate({"ssl_keyfile": "key.pem"})
+
+
+LOOKUP = """
+[[table.lookups]]
+table = "brands"
+column = "brand_id"
+take = { name = "brand_name", chinese_name = "brand_chinese_name" }
+"""
+
+
+def test_each_table_that_is_looked_up_is_followed_once_as_a_replica_of_its_own() -> None:
+    again = LOOKUP.replace("brand_id", "maker_id").replace("brand_", "maker_")
+    models = LOOKUP.replace("brands", "models").replace("brand_", "model_") + 'key = "code"'
+    settings = load(written(LOOKUP + again + models))
+    assert [(one.source, one.table.key_columns) for one in settings.of_lookups] == [
+        ("app.brands", ("id",)),
+        ("app.models", ("code",)),
+    ]
+    assert len({settings.server_id, *(one.server_id for one in settings.of_lookups)}) == 3
+    assert all(one.table.is_lookup and not one.of_lookups for one in settings.of_lookups)
+    assert not settings.table.is_lookup
+
+
+def test_the_listeners_of_lookups_take_the_ids_after_one_that_was_set() -> None:
+    settings = load(written("[mysql]\nserver_id = 7" + LOOKUP))
+    assert [settings.server_id, *(one.server_id for one in settings.of_lookups)] == [7, 8]
+
+
+def test_lookups_can_stand_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXTAIL_TABLE__LOOKUPS", '[{"table": "m", "column": "m_id", "take": {"name": "m_name"}}]')
+    assert load().table.lookups == (Lookup(table="m", column="m_id", take={"name": "m_name"}),)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LOOKUP.replace("take", "tak"), ["table.lookups.0.take", "required"]),
+        (LOOKUP + "kee = 'id'", ["unknown", "table.lookups.0.kee", "take"]),
+        (LOOKUP.replace("{ name", "{} #"), ["table.lookups.0.take"]),
+        ("[table]\nname = 'brands'" + LOOKUP, ["brands, which is the table itself"]),
+        (LOOKUP + LOOKUP.replace("brand_id", "b_id").replace("brand_", "b_") + "key = 'b'", ["two keys", "id and b"]),
+        (LOOKUP + LOOKUP.replace("brand_name", "x").replace("brand_c", "c"), ["twice for the same column"]),
+        ("[table]\npayload = ['id', 'title']" + LOOKUP, ["brand_id, which payload leaves out"]),
+        (LOOKUP.replace('"brand_name"', '"image_id"'), ["image_id, which stands in the point already"]),
+        (LOOKUP.replace('"brand_name"', '"brand_id"'), ["brand_id, which stands in the point already"]),
+        (LOOKUP.replace('"brand_name"', '"brand_chinese_name"'), ["brand_chinese_name, which stands in the point"]),
+        ("[table]\npayload = ['brand_name', 'brand_id']" + LOOKUP, ["brand_name, which stands in the point already"]),
+        (LOOKUP.replace('"brand_name"', '"_sync_x"'), ["begins with _sync"]),
+        ("[table]\nrename = { brand_id = 'a\"b' }" + LOOKUP, ["quotation mark"]),
+    ],
+)
+def test_a_lookup_that_cannot_work_is_refused_and_named(text: str, words: list[str]) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(written(text))
+    message = str(caught.value)
+    assert [word for word in [*words, "settings.toml"] if word not in message] == [], message
