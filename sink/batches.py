@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
-from pixtail.core.points import Delete, Gone, PointId, SetPayload, Sync, Truncate, Upsert, Version, Write
+from pixtail.core.points import Delete, Gone, PointId, SetNames, SetPayload, Sync, Truncate, Upsert, Version, Write
 
 PointWrite: TypeAlias = Upsert | SetPayload | Delete
 Stored: TypeAlias = Mapping[PointId, Version]
@@ -18,17 +18,32 @@ MAX_GROUP = 256
 """Qdrant does best with 64 to 256 points in a request."""
 
 
-def groups(writes: Iterable[Write], limit: int = MAX_GROUP) -> Iterator[Truncate | list[PointWrite]]:
-    """The writes in their order, cut so that no group holds an id twice: inside a group the order does not matter."""
+class Naming(tuple[SetNames, ...]):
+    """Names to be set, one after the other."""
+
+    __slots__ = ()
+
+
+def groups(writes: Iterable[Write], limit: int = MAX_GROUP) -> Iterator[Truncate | Naming | list[PointWrite]]:
+    """The writes in their order, cut so that no list holds an id twice: inside a list the order does not matter."""
     group: dict[PointId, PointWrite] = {}
+    naming: list[SetNames] = []
     for write in writes:
-        if group and (isinstance(write, Truncate) or write.id in group or len(group) == limit):
+        if group and (isinstance(write, Truncate | SetNames) or write.id in group or len(group) == limit):
             yield list(group.values())
             group = {}
-        if isinstance(write, Truncate):
-            yield write
-        else:
-            group[write.id] = write
+        if naming and (not isinstance(write, SetNames) or len(naming) == limit):
+            yield Naming(naming)
+            naming = []
+        match write:
+            case Truncate():
+                yield write
+            case SetNames():
+                naming.append(write)
+            case _:
+                group[write.id] = write
+    if naming:
+        yield Naming(naming)
     if group:
         yield list(group.values())
 

@@ -24,7 +24,7 @@ from qdrant_edge import CountRequest, EdgeShard, Query, ScrollRequest, SearchReq
 from pixtail.core.errors import PixtailError, StoreUnreachable
 from pixtail.core.points import SYNC, Delete, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
 from pixtail.core.ports import NOTHING, Applied
-from sink.batches import PointWrite, groups, refused, versions
+from sink.batches import Naming, PointWrite, groups, refused, versions
 from sink.collection import collection_name, generation_of, missing, require_dimension, require_model
 from sink.edge_files import (
     MADE_BY,
@@ -38,7 +38,7 @@ from sink.edge_files import (
     tombstones_file,
 )
 from sink.edge_ledger import Ledger
-from sink.edge_requests import id_of, operations, search_filter, shard_config, truncation
+from sink.edge_requests import id_of, naming, operations, search_filter, shard_config, truncation
 from sink.edge_snapshot import pack
 from sink.points import check_vectors, conditions, stored_point
 from sink.scanning import PAGE, Page, pages
@@ -266,13 +266,16 @@ class EdgeStore:
         records, following = found
         return [stored_point(id_of(record), record.payload, record.vector) for record in records], following
 
-    def _apply(self, collection: _Collection, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
+    def _apply(self, collection: _Collection, group: Truncate | Naming | list[PointWrite]) -> frozenset[PointId]:
         """Does the writes that are not refused; returns the ids of those that are. What is stored cannot change meanwhile: there is
         one opener, and it holds `_writing`. After a crash between a tombstone and its delete the delete comes again."""
         if isinstance(group, Truncate):
             with self._translated("write to"):
                 collection.ledger.put_floor(group.seq)
             self._update(collection, [truncation(group.seq)])
+            return frozenset()
+        if isinstance(group, Naming):
+            self._update(collection, map(naming, group))
             return frozenset()
         ids = [write.id for write in group]
         present = self._syncs(collection, ids)

@@ -22,9 +22,19 @@ from qdrant_edge import (
     VectorStorageDatatype,
 )
 
-from pixtail.core.points import Delete, PointId, SetPayload, Sync, Upsert
+from pixtail.core.points import Delete, PointId, SetNames, SetPayload, Sync, Upsert
 from sink.batches import PointWrite
-from sink.points import SEQ_PATH, Condition, Equals, EqualsNumber, path_of, payload_of
+from sink.points import (
+    SEQ_PATH,
+    Condition,
+    Equals,
+    EqualsNumber,
+    conditions,
+    first_too_new,
+    names_of,
+    path_of,
+    payload_of,
+)
 
 if TYPE_CHECKING:
     from pixtail.core.points import Vector
@@ -63,6 +73,23 @@ def truncation(seq: int) -> UpdateOperation:
     """Points without bookkeeping are not ours: a range never matches what is not there."""
     older = FieldCondition(SEQ_PATH, range=RangeFloat(lt=float(seq)))
     return UpdateOperation.delete_points_by_filter(Filter(must=[older]))
+
+
+def naming(write: SetNames) -> UpdateOperation:
+    """Of points without bookkeeping none is named: a range never matches what is not there."""
+    version = path_of(write.version)
+    older: list[Any] = [
+        FieldCondition(version, range=RangeFloat(lt=float(first_too_new(write)))),
+        IsEmptyCondition(version),
+    ]
+    must: list[Any] = [
+        *map(_condition, conditions({write.column: write.value})),
+        FieldCondition(SEQ_PATH, range=RangeFloat(gte=0.0)),
+        Filter(should=older),
+    ]
+    if write.ids is not None:
+        must.append(HasIdCondition(set(write.ids)))
+    return UpdateOperation.set_payload_by_filter(Filter(must=must), names_of(write))
 
 
 def search_filter(wanted: Iterable[Condition], exclude: Collection[PointId]) -> Filter:

@@ -10,11 +10,23 @@ from typing import TYPE_CHECKING, Any, assert_never
 import numpy as np
 
 from pixtail.core.errors import PixtailError
-from pixtail.core.points import Delete, Hit, PointId, SetPayload, StoredPoint, Sync, Truncate, Upsert, Version, Write
+from pixtail.core.points import (
+    Delete,
+    Hit,
+    PointId,
+    SetNames,
+    SetPayload,
+    StoredPoint,
+    Sync,
+    Truncate,
+    Upsert,
+    Version,
+    Write,
+)
 from pixtail.core.ports import NOTHING, Applied
 from sink.batches import refused, versions
 from sink.collection import missing, no_snapshot, require_dimension, require_model
-from sink.points import check_vectors, conditions, matches, payload_of, stored_point
+from sink.points import check_vectors, conditions, first_too_new, matches, names_of, payload_of, stored_point
 from sink.scanning import id_order
 
 if TYPE_CHECKING:
@@ -154,6 +166,9 @@ class MemoryStore:
         if isinstance(write, Truncate):
             self._truncate(write.seq)
             return frozenset()
+        if isinstance(write, SetNames):
+            self._name(write)
+            return frozenset()
         if refused(write, self._versions([write.id])):
             return frozenset({write.id})
         match write:
@@ -181,12 +196,23 @@ class MemoryStore:
     def _merge(self, write: SetPayload) -> None:
         point = self._points.get(write.id)
         if point is not None and point.sync is not None and point.sync.seq == write.over:
-            merged = point.payload | payload_of(write)
-            point.payload = {name: value for name, value in merged.items() if value is not None}
+            point.payload = _merged(point.payload, payload_of(write))
+
+    def _name(self, write: SetNames) -> None:
+        wanted, too_new = conditions({write.column: write.value}), first_too_new(write)
+        for point_id in self._points if write.ids is None else write.ids & self._points.keys():
+            point = self._points[point_id]
+            older = point.payload.get(write.version, 0) < too_new
+            if older and point.sync is not None and matches(point.payload, wanted):
+                point.payload = _merged(point.payload, names_of(write))
 
     def _stored(self, point_id: PointId, with_vectors: bool = False) -> StoredPoint:
         point = self._points[point_id]
         return stored_point(point_id, point.payload, point.vector.tolist() if with_vectors else None)
+
+
+def _merged(payload: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**payload, **new}.items() if value is not None}
 
 
 def _unit(vector: Vector) -> NDArray[np.float32]:

@@ -16,7 +16,18 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 
 from pixtail.core.errors import PixtailError, UsageError
-from pixtail.core.points import SYNC, Payload, PointId, SetPayload, StoredPoint, Sync, Upsert, Write
+from pixtail.core.points import (
+    SYNC,
+    Payload,
+    PointId,
+    SetNames,
+    SetPayload,
+    StoredPoint,
+    Sync,
+    Upsert,
+    Write,
+    is_bookkeeping,
+)
 from sink.collection import require_dimension
 
 SEQ_PATH = f"{SYNC}.seq"
@@ -59,8 +70,18 @@ def payload_of(write: Upsert | SetPayload) -> dict[str, Any]:
     return columns | {SYNC: write.sync.as_payload()}
 
 
+def names_of(write: SetNames) -> dict[str, Any]:
+    """What is sent for the names: with nulls, which mean "remove", and the version that they are of."""
+    return {name: portable(value) for name, value in write.names.items()} | {write.version: write.seq}
+
+
+def first_too_new(write: SetNames) -> int:
+    """The lowest version that is left as it is."""
+    return write.seq + write.again
+
+
 def stored_point(point_id: PointId, payload: Payload | None, vector: Sequence[float] | None = None) -> StoredPoint:
-    columns = {name: value for name, value in (payload or {}).items() if name != SYNC}
+    columns = {name: value for name, value in (payload or {}).items() if not is_bookkeeping(name)}
     return StoredPoint(point_id, columns, Sync.from_payload(payload), vector)
 
 

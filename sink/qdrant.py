@@ -18,7 +18,7 @@ from pixtail.core.errors import SettingError, StoreUnreachable
 from pixtail.core.points import SYNC, Delete, Gone, Hit, PointId, StoredPoint, Sync, Truncate, Version, Write
 from pixtail.core.ports import NOTHING, Applied
 from pixtail.core.settings import Qdrant
-from sink.batches import PointWrite, groups, overtaken, refused, undone, versions
+from sink.batches import Naming, PointWrite, groups, overtaken, refused, undone, versions
 from sink.collection import collection_name, generation_of, missing, no_snapshot, require_dimension, require_model
 from sink.points import check_vectors, conditions, path_of, stored_point
 from sink.qdrant_aliases import Aliases
@@ -32,7 +32,16 @@ from sink.qdrant_layout import (
     wanted_indexes,
 )
 from sink.qdrant_ledger import Ledger
-from sink.qdrant_requests import Operation, id_of, in_requests, operation, operations, search_filter, truncation
+from sink.qdrant_requests import (
+    Operation,
+    id_of,
+    in_requests,
+    naming,
+    operation,
+    operations,
+    search_filter,
+    truncation,
+)
 from sink.scanning import PAGE, Page, pages
 
 if TYPE_CHECKING:
@@ -174,11 +183,14 @@ class QdrantStore:
     def close(self) -> None:
         self._connection.close()
 
-    def _apply(self, group: Truncate | list[PointWrite]) -> frozenset[PointId]:
+    def _apply(self, group: Truncate | Naming | list[PointWrite]) -> frozenset[PointId]:
         """Does one group of writes; returns the ids of those that were refused or have been overtaken since."""
         if isinstance(group, Truncate):
             self._ledger().put_floor(group.seq)
             self._send([truncation(group.seq)])
+            return frozenset()
+        if isinstance(group, Naming):
+            self._send(list(map(naming, group)))
             return frozenset()
         stored = self._look([write.id for write in group])
         stale = {write.id for write in group if refused(write, stored)}

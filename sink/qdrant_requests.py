@@ -8,9 +8,19 @@ from typing import TypeAlias, TypeVar
 import orjson
 from qdrant_client import models
 
-from pixtail.core.points import Delete, PointId, SetPayload, Upsert
+from pixtail.core.points import Delete, PointId, SetNames, SetPayload, Upsert
 from sink.batches import PointWrite, Stored, by_floor
-from sink.points import SEQ_PATH, Condition, Equals, EqualsNumber, path_of, payload_of
+from sink.points import (
+    SEQ_PATH,
+    Condition,
+    Equals,
+    EqualsNumber,
+    conditions,
+    first_too_new,
+    names_of,
+    path_of,
+    payload_of,
+)
 
 Operation: TypeAlias = models.UpsertOperation | models.SetPayloadOperation | models.DeleteOperation
 
@@ -87,6 +97,19 @@ def truncation(seq: int) -> models.DeleteOperation:
     return _deletion(models.Filter(must=[models.FieldCondition(key=SEQ_PATH, range=models.Range(lt=seq))]))
 
 
+def naming(write: SetNames) -> models.SetPayloadOperation:
+    """Of points without bookkeeping none is named: a range never matches what is not there."""
+    must: list[models.Condition] = [
+        *map(_condition, conditions({write.column: write.value})),
+        models.FieldCondition(key=SEQ_PATH, range=models.Range(gte=0)),
+        _older_than(first_too_new(write), path_of(write.version)),
+    ]
+    if write.ids is not None:
+        must.append(_ids(write.ids))
+    named = models.SetPayload(payload=names_of(write), filter=models.Filter(must=must))
+    return models.SetPayloadOperation(set_payload=named)
+
+
 def search_filter(wanted: Iterable[Condition], exclude: Collection[PointId]) -> models.Filter:
     return models.Filter(
         must=[_condition(condition) for condition in wanted], must_not=[_ids(exclude)] if exclude else None
@@ -106,14 +129,14 @@ def _deletion(selected: models.Filter) -> models.DeleteOperation:
     return models.DeleteOperation(delete=models.FilterSelector(filter=selected))
 
 
-def _older_than(seq: int) -> models.Filter:
-    """Also true of a point without bookkeeping."""
-    return models.Filter(should=list(_older_or_foreign(seq)))
+def _older_than(seq: int, path: str = SEQ_PATH) -> models.Filter:
+    """Also true of a point that has no version there."""
+    return models.Filter(should=list(_older_or_none(seq, path)))
 
 
-def _older_or_foreign(seq: int) -> Iterator[models.FieldCondition | models.IsEmptyCondition]:
-    yield models.FieldCondition(key=SEQ_PATH, range=models.Range(lt=seq))
-    yield models.IsEmptyCondition(is_empty=models.PayloadField(key=SEQ_PATH))
+def _older_or_none(seq: int, path: str) -> Iterator[models.FieldCondition | models.IsEmptyCondition]:
+    yield models.FieldCondition(key=path, range=models.Range(lt=seq))
+    yield models.IsEmptyCondition(is_empty=models.PayloadField(key=path))
 
 
 def _ids(ids: Collection[PointId]) -> models.HasIdCondition:

@@ -28,6 +28,7 @@ PointId: TypeAlias = int | str
 Payload: TypeAlias = Mapping[str, Any]
 
 SYNC = "_sync"
+"""The bookkeeping's place in a payload. Names that begin with it and an underline belong to lookups, see `lookup_version`."""
 _NAMESPACE = uuid.UUID("6b0c4b36-6f0b-5d0c-9d3a-7a2f1c3f9a10")
 
 
@@ -37,6 +38,19 @@ def point_id(table: str, key: Key) -> PointId:
     if len(values) == 1 and isinstance(values[0], int) and not isinstance(values[0], bool) and 0 <= values[0] < 1 << 64:
         return values[0]
     return str(uuid.uuid5(_NAMESPACE, f"{table}:{key_bytes(key).decode()}"))
+
+
+def lookup_version(table: str, column: str) -> str:
+    """The payload's key for the seq of the row of `table` whose names a point shows, `column` being the payload's name of its key's place.
+
+    It stands beside `_sync`, not in it: only so can one operation of a store write it together with the names.
+    """
+    return f"{SYNC}_{table}_{column}"
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Of a payload's key: true if it is no column."""
+    return name == SYNC or name.startswith(f"{SYNC}_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +165,29 @@ class Truncate:
     seq: int
 
 
-Write: TypeAlias = Upsert | SetPayload | Delete | Truncate
+@dataclass(frozen=True, slots=True)
+class SetNames:
+    """What version `seq` of a lookup's row says (None: nothing), in every point of ours that shows its key: whose `column` is `value`.
+
+    Done where the names are of an older version of that row, or of none; `version` is where the point keeps which, see `lookup_version`.
+    `again`: also where they are of this very version, taken from it in another way. `ids`: in no other points than these.
+    """
+
+    column: str
+    value: str | int | float
+    names: Payload
+    version: str
+    seq: int
+    again: bool = False
+    ids: frozenset[PointId] | None = None
+
+
+Write: TypeAlias = Upsert | SetPayload | Delete | Truncate | SetNames
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """A point as it is stored. `payload` is without the bookkeeping, which is `sync` (None: not written by this program)."""
+    """A point as it is stored. `payload` is without the bookkeeping; of that, `sync` is the row's (None: not written by this program)."""
 
     id: PointId
     payload: Payload

@@ -101,7 +101,8 @@ class VectorStore(Protocol):
 
         An `Upsert` is done if the stored seq is lower (or the point has no bookkeeping) and no tombstone has a higher one; a `SetPayload`
         if the stored seq is the one that it names; a `Delete` if the stored seq is at most its own, and it leaves a tombstone whether
-        there was a point or not; a `Truncate` removes what has a lower seq. The writes of one call may be done as few operations.
+        there was a point or not; a `Truncate` removes what has a lower seq; a `SetNames` is done in the points that it describes, whatever
+        their number, and leaves `sync` alone. The writes of one call may be done as few operations.
         """
 
     def begin_bulk(self) -> None:

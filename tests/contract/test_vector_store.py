@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixtail.core.errors import DimensionMismatch, ModelMismatch, PixtailError, SettingError, UsageError
-from pixtail.core.points import Delete, Gone, PointId, StoredPoint, Sync, Truncate, Write
+from pixtail.core.points import Delete, Gone, PointId, SetNames, StoredPoint, Sync, Truncate, Write, lookup_version
 from pixtail.core.ports import VectorStore
 from sink.memory import MemoryStore
 from tests.support.points import DIMENSION, direction, set_payload, sync, upsert
@@ -558,3 +558,101 @@ def test_the_order_of_arrival_does_not_matter(store: VectorStore, data: st.DataO
     store.apply(arrival[:cut])
     store.apply(arrival[cut:])
     assert_alike(store, model, ids_of(in_order), f"arrived as {arrival}")
+
+
+# --- names from lookups ------------------------------------------------------------------------------------------------------
+
+BRAND = lookup_version("brands", "brand_id")
+
+
+def branded(point_id: PointId, seq: int, brand: Any = 7, name: str | None = None, version: int | None = None) -> Write:
+    return upsert(point_id, seq, {"brand_id": brand, "title": "t", "brand_name": name, BRAND: version})
+
+
+def named(name: str | None, seq: int, brand: Any = 7, **more: Any) -> SetNames:
+    return SetNames("brand_id", brand, {"brand_name": name}, BRAND, seq, **more)
+
+
+def names(store: VectorStore, *ids: PointId) -> list[Any]:
+    return [point.payload.get("brand_name") for point in store.get(ids)]
+
+
+def test_a_name_reaches_every_point_that_shows_the_key_and_no_other(store: VectorStore) -> None:
+    store.apply([branded(1, 1), branded(2, 2), branded(3, 3, brand=8), branded(4, 4, brand=None), branded(5, 5, "7")])
+    assert store.apply([named("Acme", 10)]).stale == frozenset()
+    assert names(store, 1, 2, 3, 4, 5) == ["Acme", "Acme", None, None, None]
+
+
+def test_a_name_leaves_columns_vector_and_bookkeeping_as_they_are(store: VectorStore) -> None:
+    store.apply([branded(1, 1), named("Acme", 10)])
+    [point] = store.get([1], with_vectors=True)
+    assert point.payload == {"brand_id": 7, "title": "t", "brand_name": "Acme"}
+    assert point.sync == sync(1)
+    assert np.allclose(point.vector, direction(1), atol=1e-5)
+
+
+def test_a_name_that_is_gone_goes(store: VectorStore) -> None:
+    store.apply([branded(1, 1), named("Acme", 10), named(None, 11)])
+    assert [point.payload for point in store.get([1])] == [{"brand_id": 7, "title": "t"}]
+
+
+@pytest.mark.parametrize(("first", "then"), [(10, 9), (NEAR_2_53 + 1, NEAR_2_53)])
+def test_an_older_name_never_takes_a_newer_ones_place(store: VectorStore, first: int, then: int) -> None:
+    store.apply([branded(1, 1), named("new", first), named("old", then)])
+    assert names(store, 1) == ["new"]
+    store.apply([branded(2, 2, name="new", version=first), named("old", then)])
+    assert names(store, 2) == ["new"]
+
+
+def test_a_name_that_is_gone_is_newer_than_the_one_before_it(store: VectorStore) -> None:
+    store.apply([branded(1, 1), named(None, 11), named("Acme", 10)])
+    assert names(store, 1) == [None]
+
+
+def test_the_same_version_is_written_again_only_if_that_is_asked_for(store: VectorStore) -> None:
+    store.apply([branded(1, 1), named("Acme", 10), named("ACME", 10)])
+    assert names(store, 1) == ["Acme"]
+    store.apply([named("ACME", 10, again=True)])
+    assert names(store, 1) == ["ACME"]
+
+
+def test_names_can_be_kept_to_some_points(store: VectorStore) -> None:
+    store.apply([branded(1, 1), branded(2, 2), branded(UUID, 3), branded(4, 4, brand=8)])
+    store.apply([named("Acme", 10, ids=frozenset({2, UUID, 4, 77})), named("none", 11, ids=frozenset())])
+    assert names(store, 1, 2, UUID, 4) == [None, "Acme", "Acme", None]
+
+
+def test_points_of_other_programs_get_no_names(harness: Harness) -> None:
+    harness.write_foreign(1, direction(1), {"brand_id": 7})
+    harness.store.apply([named("Acme", 10)])
+    assert [point.payload for point in harness.store.get([1])] == [{"brand_id": 7}]
+
+
+def test_a_row_that_takes_another_key_takes_its_names_with_it(store: VectorStore) -> None:
+    store.apply([branded(1, 1), named("Acme", 10)])
+    store.apply([set_payload(1, 2, {"brand_id": 8, "brand_name": None, BRAND: None})])
+    assert names(store, 1) == [None]
+    store.apply([named("Acme & Sons", 11), named("Bolt", 5, brand=8)])
+    assert names(store, 1) == ["Bolt"]
+
+
+@pytest.mark.parametrize("key", [0, -1, "ACME", "a b/ü", LAST_ID, 1.5])
+def test_keys_of_every_kind_are_found(store: VectorStore, key: Any) -> None:
+    store.apply([branded(1, 1, brand=key), named("Acme", 10, brand=key)])
+    assert names(store, 1) == ["Acme"]
+
+
+def test_columns_of_every_name_can_be_looked_up(store: VectorStore) -> None:
+    column = "marke.id (neu)"
+    version = lookup_version("marken-2024", column)
+    store.apply([upsert(1, 1, {column: 7})])
+    store.apply([SetNames(column, 7, {"marke": "Acme"}, version, 10), SetNames(column, 7, {"marke": "x"}, version, 9)])
+    assert [point.payload for point in store.get([1])] == [{column: 7, "marke": "Acme"}]
+
+
+def test_hundreds_of_names_among_other_writes_keep_their_order(store: VectorStore) -> None:
+    many = range(1, 301)
+    store.apply(
+        [*(branded(n, n, brand=n) for n in many), *(named(f"b{n}", 1000 + n, brand=n) for n in many), Delete(7, 900)]
+    )
+    assert names(store, *many) == [f"b{n}" for n in many if n != 7]
