@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtail.bus.consumer import Consumed
 from pixtail.bus.dead_letters import DeadLetter
-from pixtail.core.changes import Change, Malformed, Tombstone, encode
+from pixtail.bus.lookups import LookedUp
+from pixtail.core.changes import Change, Entry, Malformed, Tombstone, encode
 from pixtail.core.errors import PictureError, PixtailError, Reason
 from pixtail.core.lifecycle import Stop
 from pixtail.core.points import PictureFacts
@@ -166,3 +168,37 @@ class FakeDeadLetters:
     def _may_fail(self) -> None:
         if self.failures:
             raise self.failures.pop(0)
+
+
+@dataclass
+class LookupLog:
+    """What stands in the topics of lookups, as (table, entry), and how much of it the index has followed."""
+
+    records: list[tuple[str, Entry]] = field(default_factory=list)
+    followed: int = 0
+
+
+class FakeLookups:
+    """A reader of the log; several may share it. `failures` are raised by the next reads, one each."""
+
+    def __init__(self, log: LookupLog) -> None:
+        self.log = log
+        self.failures: list[PixtailError] = []
+        self._followed = self._position = 0
+
+    def open(self) -> None:
+        self._followed, self._position = self.log.followed, 0
+
+    def read(self) -> list[LookedUp]:
+        if self.failures:
+            raise self.failures.pop(0)
+        first, self._position = self._position, len(self.log.records)
+        return [
+            LookedUp(table, entry, number < self._followed)
+            for number, (table, entry) in enumerate(self.log.records[first : self._position], start=first)
+        ]
+
+    def commit(self) -> None:
+        self.log.followed = self._position
+
+    def close(self) -> None: ...

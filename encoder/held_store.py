@@ -27,6 +27,9 @@ class HeldStore:
     def versions(self, ids: Collection[PointId]) -> Mapping[PointId, Version]:
         return self._backoff.call(lambda: self._store.versions(ids), self._stop) if ids else {}
 
+    def count(self) -> int:
+        return self._backoff.call(self._store.count, self._stop)
+
     def apply(self, writes: Sequence[Write]) -> Applied:
         if not writes:
             return Applied(0)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from encoder.plan import Remove, Wanted
 from pixtail.core.changes import Change, Op, Row, Tombstone
 from pixtail.core.errors import PictureError, Reason
-from pixtail.core.points import SYNC
+from pixtail.core.points import Payload, is_bookkeeping
 from pixtail.core.settings import Table
 
 NULL = "null"  # how `table.only` writes SQL's NULL: TOML has none
 _TRUTH = {"true": "1", "false": "0"}  # how MySQL keeps BOOLEAN
 
 
-def wanted(entry: Change | Tombstone, table: Table) -> Wanted | Remove:
-    """The point that this version of the row asks for, or why there is to be none.
+def wanted(entry: Change | Tombstone, table: Table, names: Callable[[Row], Payload]) -> Wanted | Remove:
+    """The point that this version of the row asks for, or why there is to be none. `names`: what lookups add to the columns.
 
     Raises `PictureError`: `malformed` for a record that lacks the row or a column the settings name (it says nothing about the picture, so
     nothing may be deleted for it), `unsupported` for a picture column that holds no text.
@@ -34,15 +34,14 @@ def wanted(entry: Change | Tombstone, table: Table) -> Wanted | Remove:
         return Remove("no_picture")
     if not isinstance(ref, str):
         raise PictureError(Reason.UNSUPPORTED, f"column {table.picture} holds no text but {type(ref).__name__}")
-    return Wanted(ref, payload(row, table))
+    return Wanted(ref, {**payload(row, table), **names(row)})
 
 
 def payload(row: Row, table: Table) -> dict[str, Any]:
     """The columns shown with the point: those of `table.payload` (all by default) that the row has, under their new names."""
     columns = table.payload or tuple(row)
-    named = {table.rename.get(column, column): row[column] for column in columns if column in row}
-    named.pop(SYNC, None)  # the bookkeeping's own place
-    return named
+    named = {table.point_name(column): row[column] for column in columns if column in row}
+    return {name: value for name, value in named.items() if not is_bookkeeping(name)}
 
 
 def matches(row: Row, only: Mapping[str, Any]) -> bool:

@@ -13,9 +13,10 @@ from encoder.mapping import wanted
 from encoder.outage import Outage
 from encoder.plan import Decision, Encode, Nothing, PayloadOnly, Remove, decide
 from encoder.rows import Results, Row
+from pixtail.core.changes import Row as RowValues
 from pixtail.core.errors import PictureError
 from pixtail.core.metrics import Metrics
-from pixtail.core.points import Delete, PictureFacts, PointId, SetPayload, Sync, Upsert, Version, now_text
+from pixtail.core.points import Delete, Payload, PictureFacts, PointId, SetPayload, Sync, Upsert, Version, now_text
 from pixtail.core.ports import Embedder, Picture
 from pixtail.core.settings import Model, Table
 
@@ -41,6 +42,7 @@ class Stages:
         model: Model,
         metrics: Metrics,
         outage: Outage,
+        names: Callable[[RowValues], Payload],
     ) -> None:
         self._store = store
         self._loader = loader
@@ -50,6 +52,7 @@ class Stages:
         self._max_wait_s = max(model.max_wait_ms, 1) / 1000
         self._metrics = metrics
         self._outage = outage
+        self._names = names
 
     def work(self, rows: Sequence[Row], results: Results, between: Callable[[], None] = lambda: None) -> None:
         """Does what the rows ask for and notes in `results` what became of each. `between` is called whenever a batch is done, or has not
@@ -86,7 +89,8 @@ class Stages:
         return plans
 
     def _decide(self, row: Row, stored: Mapping[PointId, Version]) -> Decision:
-        return decide(row.seq, wanted(row.entry, self._table), stored.get(row.id), self._embedder.fingerprint)
+        asked = wanted(row.entry, self._table, self._names)
+        return decide(row.seq, asked, stored.get(row.id), self._embedder.fingerprint)
 
     def _load(self, waiting: deque[tuple[Row, Encode]], loading: Loading, ready: Sequence[Loaded]) -> None:
         """As far ahead as keeps the model busy; what is decoded takes memory."""

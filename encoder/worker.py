@@ -1,6 +1,6 @@
 """The worker: changes of the topic to points of the index. What has just been changed overtakes what was there before.
 
-    poll → collapse → plan → fetch, decode → encode → apply → dead letters → finish
+    poll → collapse → plan → fetch, decode → encode → apply → names → dead letters → finish
 
 Offsets are saved last, and now and then; writes are idempotent. So a crash anywhere costs nothing but the same work again. While Kafka, the
 store or the picture server is away, the worker holds what it has: nothing is lost, nothing is given up.
@@ -21,6 +21,7 @@ from encoder.gauges import Gauges
 from encoder.held_store import HeldStore
 from encoder.letters import filing_key, letter, malformed, outdated_by, to_clear, to_file
 from encoder.loading import Loader
+from encoder.lookups import LookupChanges, Lookups
 from encoder.outage import Outage
 from encoder.plan import Collapsed, collapse
 from encoder.rows import Results, Row
@@ -103,6 +104,7 @@ class Worker:
         table: Table,
         model: Model,
         metrics: Metrics,
+        lookups: LookupChanges | None = None,
         outage_limit_s: float = OUTAGE_LIMIT_S,
     ) -> None:
         self._topic = topic
@@ -115,6 +117,7 @@ class Worker:
         self._model = model
         self._metrics = metrics
         self._outage_limit_s = outage_limit_s
+        self._lookups = Lookups(table, lookups)
         self._outage = Outage()
         self._gauges = Gauges(metrics, store)
         self._forgetting = Forgetting(store, self._consumers)
@@ -163,6 +166,7 @@ class Worker:
             model=self._model,
             metrics=self._metrics,
             outage=self._outage,
+            names=self._lookups.names,
         )
 
     def _session(self, lanes: Sequence[Lane], stop: Stop) -> None:
@@ -170,12 +174,14 @@ class Worker:
         for consumer in self._consumers:
             consumer.open()
         self._dead.open()
+        self._lookups.open()  # before the first window: what was known is not to come late
         self._open = True
         structlog.get_logger().info("worker started", topic=self._topic, model=self._embedder.fingerprint)
         live, *others = lanes
         behind = False  # is there more of the backlog?
         while not stop:
-            self._take(live, self._poll(live) if behind else self._gather(live))
+            self._lookups.tick(live.store)
+            self._take(live, self._poll(live) if behind or self._lookups.behind else self._gather(live))
             for backlog in others:
                 received = self._poll(backlog)
                 behind = bool(received)
@@ -190,7 +196,7 @@ class Worker:
 
     def _close(self) -> None:
         self._open = False
-        for close in [*(consumer.close for consumer in self._consumers), self._dead.close]:
+        for close in [*(consumer.close for consumer in self._consumers), self._dead.close, self._lookups.close]:
             with suppress(Exception):  # leaving is a courtesy; a broker that is gone will notice by itself
                 close()
 
@@ -215,13 +221,14 @@ class Worker:
 
     def _window(self, lane: Lane, received: list[Consumed], between: Callable[[], None]) -> None:
         self._dead.refresh()
-        window = collapse(received)
+        window, begun = collapse(received), self._lookups.turn
         if window.truncate_seq:  # before the plans: no point that it removes may count as stored
             lane.store.apply([Truncate(window.truncate_seq)])
         results = Results(self._metrics)
         lane.stages.work(self._rows(window, results), results, between)
         self._hold_outage(lane, results)
         self._remove_failed(lane.store, results)
+        self._lookups.mend(lane.store, results.done, begun)
         self._settle(window, results)
         lane.consumer.finish(_next_offsets(received))
         lane.room = self._few if results.pictures else max(self._few, min(2 * lane.room, LARGEST_WINDOW))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from encoder.mapping import matches, payload, wanted
+from encoder.mapping import matches, payload
+from encoder.mapping import wanted as wanted_with
 from encoder.plan import Remove, Wanted
 from pixtail.core.changes import Change, Op, Source, Tombstone
 from pixtail.core.errors import PictureError, Reason
@@ -14,6 +15,10 @@ from pixtail.core.settings import Table
 
 SOURCE = Source("app", "images")
 ROW = {"id": 7, "file_path": "a.jpg", "title": "Red truck", "status": "published", "price": "1.50", "deleted_at": None}
+
+
+def wanted(entry: Change | Tombstone, table: Table) -> Wanted | None:
+    return wanted_with(entry, table, lambda _row: {})
 
 
 def change(row: dict[str, Any] | None, op: Op = Op.UPDATE) -> Change:
@@ -29,8 +34,15 @@ def test_only_the_columns_that_are_asked_for_go_into_the_point() -> None:
     assert payload(ROW, table) == {"id": 7, "name": "Red truck"}
 
 
-def test_a_column_cannot_take_the_place_of_the_bookkeeping() -> None:
-    assert payload({"id": 1, "_sync": "x"}, Table()) == {"image_id": 1}
+@pytest.mark.parametrize("column", ["_sync", "_sync_brands_brand_id"])
+def test_a_column_cannot_take_the_place_of_the_bookkeeping(column: str) -> None:
+    assert payload({"id": 1, column: "x"}, Table()) == {"image_id": 1}
+
+
+def test_what_lookups_say_stands_beside_the_columns() -> None:
+    row = {"id": 7, "file_path": "a.jpg", "brand_id": 3}
+    found = wanted_with(change(row), Table(payload=("brand_id",)), lambda row: {"brand_name": f"b{row['brand_id']}"})
+    assert found == Wanted("a.jpg", {"brand_id": 3, "brand_name": "b3"})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder.fakes import DIMENSION, FakeDeadLetters, FakeEmbedder, FakePictures, FakeTopic
+from encoder.fakes import DIMENSION, FakeDeadLetters, FakeEmbedder, FakeLookups, FakePictures, FakeTopic, LookupLog
 from encoder.worker import Worker
 from pixtail.bus.consumer import Consumed
 from pixtail.core import backoff
@@ -18,9 +19,9 @@ from pixtail.core.changes import TRUNCATE_KEY, Change, Malformed, Op, Source, To
 from pixtail.core.errors import BusUnreachable, DimensionMismatch, PixtailError, Reason, StoreUnreachable
 from pixtail.core.lifecycle import Stop
 from pixtail.core.metrics import OUTCOMES, Metrics
-from pixtail.core.points import Delete, Upsert, Write
+from pixtail.core.points import Delete, SetNames, Upsert, Write
 from pixtail.core.ports import Applied, Picture
-from pixtail.core.settings import Model, Table
+from pixtail.core.settings import Lookup, Model, Table
 from sink.memory import MemoryStore
 from tests.support.points import upsert
 
@@ -36,6 +37,8 @@ class FlakyStore(MemoryStore):
         self.dies_after_apply = False
         self.vanish: set[Any] = set()
         self.meanwhile: list[Write] = []  # done by somebody else right after the next look
+        self.interrupt: Callable[[], None] = lambda: None  # the same, for what is done elsewhere
+        self.dies_in_naming = False
         self.writes: list[Write] = []
 
     def _may_fail(self, operation: str) -> None:
@@ -49,9 +52,13 @@ class FlakyStore(MemoryStore):
             self._points.pop(point_id, None)
         meanwhile, self.meanwhile = self.meanwhile, []
         super().apply(meanwhile)
+        interrupt, self.interrupt = self.interrupt, lambda: None
+        interrupt()
         return found
 
     def apply(self, writes: Any) -> Applied:
+        if self.dies_in_naming and any(isinstance(write, SetNames) and write.ids is None for write in writes):
+            raise Crash
         applied = super().apply(writes)
         self.writes += writes
         if self.dies_after_apply:
@@ -78,6 +85,7 @@ class Bench:
         self.table = table or Table()
         self.batch = batch
         self.seq = 0
+        self.lookups = FakeLookups(LookupLog())
         self.outage_limit_s = 300.0
 
     def write(self, op: str, number: int, ref: str | None = "a.jpg", *, seq: int | None = None, **row: Any) -> int:
@@ -104,6 +112,7 @@ class Bench:
             table=self.table,
             model=Model(batch=self.batch, max_wait_ms=1),
             metrics=self.metrics,
+            lookups=self.lookups if self.table.lookups else None,
             outage_limit_s=self.outage_limit_s,
         ).run(self.stop)
         return self
@@ -615,3 +624,152 @@ def test_an_upsert_is_written_for_nothing_but_a_new_picture(bench: Bench) -> Non
     bench.write("u", 1, title="new")
     bench.run()
     assert [type(write) for write in bench.store.writes].count(Upsert) == 1
+
+
+# --- names from lookups ------------------------------------------------------------------------------------------------------
+
+
+class Shop(Bench):
+    """Rows with brands, whose names stand in a table of their own."""
+
+    def __init__(self) -> None:
+        brands = Lookup(table="brands", column="brand_id", take={"name": "brand_name"})
+        models = Lookup(table="models", column="model_id", take={"name": "model_name"})
+        super().__init__(Table(lookups=(brands, models)))
+        self.log = self.lookups.log
+
+    def brand(self, name: str | None, key: int = 7, table: str = "brands") -> None:
+        """None: the row is deleted."""
+        self.seq += 1
+        after = None if name is None else {"id": key, "name": name}
+        op = Op.UPDATE if after else Op.DELETE
+        self.log.records.append((table, Change(op, {"id": key}, None, after, self.seq, Source("app", table))))
+
+    def names(self) -> dict[Any, Any]:
+        points = self.store.get(sorted(self.store._points))
+        return {point.id: (point.payload.get("brand_name"), point.payload.get("model_name")) for point in points}
+
+    def named(self) -> list[SetNames]:
+        """The writes by filter so far, those that are kept to a window's points apart."""
+        return [one for one in self.store.writes if isinstance(one, SetNames) and one.ids is None]
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def test_points_get_the_names_that_their_keys_stand_for(shop: Shop) -> None:
+    shop.brand("Acme")
+    shop.brand("T", 3, "models")
+    shop.write("c", 1, brand_id=7, model_id=3)
+    shop.write("c", 2, "b.jpg", brand_id=8, model_id=None)
+    assert shop.run().names() == {1: ("Acme", "T"), 2: (None, None)}
+    assert shop.store.get([1])[0].payload.keys() == {
+        "image_id",
+        "file_path",
+        "brand_id",
+        "model_id",
+        "brand_name",
+        "model_name",
+    }
+
+
+def test_a_brand_that_comes_later_is_renamed_or_deleted_changes_its_points_without_any_encoding(shop: Shop) -> None:
+    shop.write("c", 1, brand_id=7)
+    shop.write("c", 2, "b.jpg", brand_id=8)
+    assert shop.run().names() == {1: (None, None), 2: (None, None)}
+    for name in ("Acme", "ACME", None, "Acme again"):
+        shop.brand(name)
+        assert shop.run().names() == {1: (name, None), 2: (None, None)}
+    assert shop.embedder.encoded == 2
+    assert shop.outcomes() == {"encoded": 2}
+
+
+def test_a_rename_is_one_write_and_the_next_start_does_not_repeat_it(shop: Shop) -> None:
+    shop.brand("Acme")
+    for number in range(1, 5):
+        shop.write("c", number, brand_id=7)
+    shop.run()
+    shop.brand("ACME")
+    shop.run().run()
+    assert [(one.value, one.names) for one in shop.named()] == [(7, {"brand_name": "ACME"})]
+
+
+def test_nothing_is_written_by_filter_while_there_are_no_points(shop: Shop) -> None:
+    for key in range(300):
+        shop.brand(f"b{key}", key)
+    shop.run()
+    shop.write("c", 1, brand_id=7)
+    assert shop.run().names() == {1: ("b7", None)}
+    assert shop.named() == []
+
+
+def test_a_change_of_what_is_not_taken_writes_nothing(shop: Shop) -> None:
+    shop.brand("Acme")
+    shop.write("c", 1, brand_id=7)
+    shop.run()
+    shop.store.interrupt = lambda: shop.brand("Acme")
+    shop.write("u", 1, brand_id=7, title="x")
+    shop.run()
+    assert shop.named() == []
+
+
+def test_many_changes_of_a_brand_are_one_write(shop: Shop) -> None:
+    shop.write("c", 1, brand_id=7)
+    shop.run()
+    for number in range(100):
+        shop.brand(f"b{number}")
+    assert shop.run().names() == {1: ("b99", None)}
+    assert len(shop.named()) == 1
+
+
+def test_hundreds_of_brands_that_come_late_are_all_written(shop: Shop) -> None:
+    for number in range(4):
+        shop.write("c", number, brand_id=number * 250)
+    shop.run()
+    for key in range(1000):
+        shop.brand(f"b{key}", key)
+    assert shop.run().names() == {number: (f"b{number * 250}", None) for number in range(4)}
+
+
+def test_a_rename_during_a_window_is_mended_before_the_commit(shop: Shop) -> None:
+    """What was written by then had the old name, and the worker dies before it comes to the write by filter."""
+    shop.brand("Acme")
+    shop.run()
+    shop.store.interrupt = lambda: shop.brand("ACME")
+    shop.write("c", 1, brand_id=7)
+    shop.store.dies_in_naming = True
+    with suppress(Crash):
+        shop.run()
+    assert shop.topic.saved == 1
+    assert shop.names() == {1: ("ACME", None)}
+
+
+def test_a_worker_that_dies_before_the_commit_leaves_no_old_name(shop: Shop) -> None:
+    """The row comes again and is unchanged; the brand's change counts as followed, by another worker."""
+    shop.brand("Acme")
+    shop.run()
+    shop.write("c", 1, brand_id=7)
+    shop.crash()
+    assert (shop.topic.saved, shop.names()) == (0, {1: ("Acme", None)})
+    shop.brand("ACME")
+    shop.log.followed = len(shop.log.records)
+    assert shop.run().names() == {1: ("ACME", None)}
+    assert shop.outcomes() == {"unchanged": 1}
+
+
+def test_a_crash_between_a_brands_change_and_its_write_costs_nothing(shop: Shop) -> None:
+    shop.write("c", 1, brand_id=7)
+    shop.run()
+    shop.brand("Acme")
+    shop.crash()
+    shop.store._points[1].payload.pop("brand_name")  # as if it had died before
+    assert shop.run().names() == {1: ("Acme", None)}
+
+
+def test_while_kafka_is_away_no_row_is_worked_on_with_unread_names(shop: Shop) -> None:
+    shop.brand("Acme")
+    shop.write("c", 1, brand_id=7)
+    shop.lookups.failures = [BusUnreachable("away")] * 3
+    assert shop.run().names() == {1: ("Acme", None)}
