@@ -45,8 +45,6 @@ class Listener:
     per Kafka transaction. `on_lost_position`: "snapshot" reads the table anew when the server has lost what we have not read.
     """
 
-    name = "listener"
-
     def __init__(
         self,
         settings: Settings,
@@ -58,6 +56,7 @@ class Listener:
         make_producer: Callable[[Kafka, str], Producer] = TransactionalProducer,
         clock_ms: Callable[[], int] = now_ms,
     ) -> None:
+        self.name = f"listener of {settings.table.name}" if settings.table.is_lookup else "listener"
         self._settings = settings
         self._metrics = metrics
         self._on_lost_position = on_lost_position
@@ -96,7 +95,7 @@ class Listener:
         """One life of a producer. The database is looked at first: a listener that could not work must not fence one that does."""
         self.check()
         self._checked = False  # so that the next life looks again
-        ensure_topics(self._settings.kafka, self._topics)
+        ensure_topics(self._settings.kafka, self._topics, dead_letters=not self._settings.table.is_lookup)
         with (
             closing(self._state_topic),
             closing(self._make_producer(self._settings.kafka, listen_group(self._topics))) as producer,

@@ -13,9 +13,10 @@ from ingest.rows import KEY_TYPES, TEXTS
 from ingest.sequence import now_ms
 from ingest.server_checks import SERVER
 from ingest.subject import Advice, Probe, Subject, attempt
+from ingest.tables import Table
 from pixtail.core.checks import Check, skipped
 from pixtail.core.errors import SettingError, SourceError
-from pixtail.core.settings import Settings
+from pixtail.core.settings import Lookup, Settings
 
 _UNREADABLE = {
     "uuid",
@@ -100,11 +101,12 @@ def _table(subject: Subject) -> str:
     if (true_database, true_name) != (database, name):
         raise SettingError(
             f"the server calls the table {true_database}.{true_name}, and so does its binlog, not {database}.{name}",
-            f'Set table.name = "{true_name}" and the database of mysql.url to {true_database}',
+            f"{_set(subject, 'name', true_name)}, and the database of mysql.url to {true_database}",
         )
     if kind == "VIEW":
         raise SettingError(
-            f"{database}.{name} is a view, which the binlog does not know", "Set table.name to the table it reads"
+            f"{database}.{name} is a view, which the binlog does not know",
+            f"Name the table it reads: {_place(subject, 'name')}",
         )
     return f"{len(found.columns)} columns, about {found.rows} rows"
 
@@ -112,7 +114,20 @@ def _table(subject: Subject) -> str:
 def _table_remedy(subject: Subject) -> str:
     names = [str(row[0]) for row in subject.query(_TABLES, (subject.settings.mysql.address.database,))]
     known = f"; the database has {', '.join(names)}" if names else ""
-    return f"Make it, or correct table.name or the database in mysql.url{known}"
+    return f"Make it, or correct {_place(subject, 'name')} or the database in mysql.url{known}"
+
+
+def _place(subject: Subject, field: str) -> str:
+    """Where the settings say it."""
+    if not subject.settings.table.is_lookup:
+        return f"table.{field}"
+    return f"{'table' if field == 'name' else field} in the [[table.lookups]] of {subject.settings.table.name}"
+
+
+def _set(subject: Subject, field: str, *values: str) -> str:
+    """In TOML."""
+    names = ", ".join(f'"{value}"' for value in values)
+    return f"Set {_place(subject, field)} = {names if len(values) == 1 else f'[{names}]'}"
 
 
 def _engine(subject: Subject) -> str | Advice:
@@ -144,8 +159,7 @@ def _key_remedy(subject: Subject) -> str:
     """The key that the table has, in TOML; a table without one needs one, of the columns that the setting names if they are there."""
     wanted, table = subject.settings.table.key_columns, subject.table
     if table.key:
-        names = ", ".join(f'"{name}"' for name in table.key)
-        return f"Set table.key = {names if len(table.key) == 1 else f'[{names}]'}"
+        return _set(subject, "key", *table.key)
     if len(wanted) == 1 and table.column(wanted[0]) is None:
         column = f"{quoted(wanted[0])} BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY"
         return f"ALTER TABLE {subject.name} ADD COLUMN {column};"
@@ -153,6 +167,8 @@ def _key_remedy(subject: Subject) -> str:
 
 
 def _picture(subject: Subject) -> str:
+    if subject.settings.table.is_lookup:
+        return "none, and none is needed"
     name = subject.settings.table.picture
     column = subject.table.column(name)
     texts = [other.name for other in subject.table.columns if other.data_type in TEXTS and not other.json]
@@ -180,11 +196,50 @@ def _named_columns(subject: Subject) -> str:
     for setting, names in (("payload", table.payload), ("only", tuple(table.only))):
         missing = [name for name in names if subject.table.column(name) is None]
         if missing:
-            known = ", ".join(column.name for column in subject.table.columns)
             raise SettingError(
-                f"table.{setting} names {missing[0]}, which {subject.name} does not have", f"Its columns: {known}"
+                f"table.{setting} names {missing[0]}, which {subject.name} does not have", _known(subject.table)
             )
     return "those that the settings name are there"
+
+
+def _lookups(subject: Subject) -> str | Advice:
+    """A column that is not there is NULL in every point, and so is a name whose key never fits."""
+    table = subject.settings.table
+    if name := table.clash(table.payload or [column.name for column in subject.table.columns]):
+        raise SettingError(
+            f"table.lookups take {name}, which is a column of {subject.name} too", "Give it another name"
+        )
+    for lookup in table.lookups:
+        if misfit := _misfit(subject, lookup):
+            return misfit
+    return f"{len(table.lookups)}, whose columns are there" if table.lookups else "none"
+
+
+def _misfit(subject: Subject, lookup: Lookup) -> Advice | None:
+    """A lookup's table that is not there at all is its own listener's business."""
+    assert subject.connection is not None
+    other = tables.describe(subject.connection, subject.server, subject.table.database, lookup.table)
+    column = subject.table.column(lookup.column)
+    if column is None:
+        raise SettingError(
+            f"table.lookups name {lookup.column}, which {subject.name} does not have", _known(subject.table)
+        )
+    if other is None:
+        return None
+    for name in lookup.take:
+        if other.column(name) is None:
+            raise SettingError(f"table.lookups take {name}, which {lookup.table} does not have", _known(other))
+    key = other.column(lookup.key)
+    if key is None or (key.data_type in TEXTS) == (column.data_type in TEXTS):
+        return None
+    return Advice(
+        f"{lookup.column} is {column.data_type}, and {lookup.key} of {lookup.table} is {key.data_type}: the two are never equal here",
+        f"ALTER TABLE {subject.name} MODIFY {quoted(column.name)} {key.data_type.upper()};",
+    )
+
+
+def _known(table: Table) -> str:
+    return f"Its columns: {', '.join(column.name for column in table.columns)}"
 
 
 def _history(subject: Subject) -> str:
@@ -256,7 +311,7 @@ def _snapshot(subject: Subject) -> str:
 def _row_size(subject: Subject) -> str:
     """The newest rows by key: what is read and written next looks like them."""
     names = [quoted(column.name) for column in subject.table.columns]
-    picture = quoted(subject.settings.table.picture)
+    picture = "NULL" if subject.settings.table.is_lookup else quoted(subject.settings.table.picture)
     order = ", ".join(f"{quoted(name)} DESC" for name in subject.table.key) or "NULL"
     newest = f"SELECT {', '.join(names)} FROM {subject.name} ORDER BY {order} LIMIT {_SAMPLE_ROWS}"  # noqa: S608 - quoted identifiers
     total = " + ".join(f"COALESCE(OCTET_LENGTH({name}), 0)" for name in names)
@@ -291,6 +346,7 @@ TABLE = [
     Probe("column types", _columns, essential=True),
     Probe("temporal formats", _old_times, essential=True),
     Probe("columns of the settings", _named_columns),
+    Probe("lookups", _lookups),
     Probe("foreign keys", _foreign_keys, essential=True),
     Probe("exact snapshots", _snapshot),
     Probe("row size", _row_size),

@@ -61,11 +61,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
     database = preflight.examine(settings)
     yield from _findings("server", database.server)
     yield from _findings("table", database.table)
+    for one in settings.of_lookups:
+        yield from _findings(f"lookup {one.table.name}", preflight.examine(one).table)
     broker = attempt(KAFKA, lambda: describe_broker(settings.kafka))
     yield Finding("Kafka", broker)
     if broker.ok:
         yield from _findings("Kafka", _cluster(settings, database.row_bytes))
-    yield from _findings("state", _state(settings, server=database.server[0].ok, kafka=broker.ok))
+    for one in (settings, *settings.of_lookups):
+        group = f"state of {one.table.name}" if one.table.is_lookup else "state"
+        yield from _findings(group, _state(one, server=database.server[0].ok, kafka=broker.ok))
     yield Finding("pictures", attempt(PICTURES, lambda: _pictures(settings, database.pictures)))
     for check in _model_and_store(settings):
         yield Finding("model" if check.name == MODEL else "store", check)

@@ -6,6 +6,7 @@ another one, the process loads that one's model, and goes on where its groups ar
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from pixtail.app.wiring import needs
 from pixtail.bus.consumer import LANES, ChangeConsumer, Lane
 from pixtail.bus.dead_letters import DeadLetters
 from pixtail.bus.inspection import forget_groups, lane_group
-from pixtail.bus.topics import Topics
+from pixtail.bus.lookups import LookupTopics, lookup_group
+from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.errors import ModelError, ModelMismatch, SettingError, StoreUnreachable
 from pixtail.core.lifecycle import Service, Stop
 from pixtail.core.metrics import Metrics
@@ -152,7 +154,20 @@ def worker_of(
         table=settings.table,
         model=settings.model,
         metrics=metrics,
+        lookups=_lookups(settings, topics, generation.name),
     )
+
+
+def _lookups(settings: Settings, topics: Topics, generation: str) -> LookupTopics | None:
+    """Their topics, which are made if they are not there yet: they fill when the listener comes."""
+    if not settings.table.lookups:
+        return None
+    tables = {Topics(topics.prefix, one.source): one.table.name for one in settings.of_lookups}
+    for of_lookup in tables:
+        ensure_topics(settings.kafka, of_lookup, dead_letters=False)
+    meaning = hashlib.sha256(repr(settings.table.lookups).encode()).hexdigest()
+    named = {of_lookup.changes: name for of_lookup, name in tables.items()}
+    return LookupTopics(settings.kafka, named, lookup_group(topics, generation), meaning)
 
 
 def index_model(settings: Settings, index: Index, name: str | None) -> Embedder:

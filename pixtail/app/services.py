@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,14 +29,18 @@ OnLostPosition: TypeAlias = Literal["stop", "snapshot"]
 
 
 def listen(settings: Settings, with_parent: bool, on_lost_position: OnLostPosition) -> None:
-    """The listener and its health page, until a signal. What is wrong or away at the start ends it; later outages are lived through."""
+    """The listener, one more for each table that is looked up, and their health page, until a signal. What is wrong or away at the start
+    ends it; later outages are lived through."""
     with needs("listen"):
         from ingest.listener import Listener
     stop, metrics = _stop(with_parent), Metrics()
-    listener = Listener(settings, metrics, on_lost_position=on_lost_position)
-    listener.check()
+    listeners = [Listener(settings, metrics, on_lost_position=on_lost_position)]
+    # With metrics of their own, which nobody sees: the lag and the seq that are shown are the pictures'.
+    listeners += [Listener(one, Metrics(), on_lost_position=on_lost_position) for one in settings.of_lookups]
+    for listener in listeners:
+        listener.check()
     describe_broker(settings.kafka)
-    run_services([listener, _health(settings, metrics, [listener])], stop)
+    run_services([*listeners, _health(settings, metrics, listeners)], stop)
 
 
 def encode(settings: Settings) -> None:
@@ -65,7 +69,8 @@ def run(settings: Settings, config: Path | None, with_parent: bool, on_lost_posi
     with needs("listen"):
         from ingest import preflight
     stop, metrics = _stop(with_parent), Metrics()
-    preflight.require(settings)
+    for one in (settings, *settings.of_lookups):
+        preflight.require(one)
     describe_broker(settings.kafka)
     with (
         opened_index(settings, _api_address(settings)) as index,
@@ -106,7 +111,7 @@ def _stop(with_parent: bool = False) -> Stop:
     return stop
 
 
-def _health(settings: Settings, metrics: Metrics, services: list[Service]) -> HealthService:
+def _health(settings: Settings, metrics: Metrics, services: Sequence[Service]) -> HealthService:
     return HealthService(settings.metrics, metrics, lambda: not_ready(services))
 
 

@@ -39,9 +39,17 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "state": newest.body,
         "snapshot": snapshot_progress(earlier, newest, time.time() * 1000),
         "lag_records": lag,
+        "lookups": [_lookup(one) for one in settings.of_lookups if lag is not None],
         "dead_letters": dict(Counter(letter["reason"] for letter in read_dead_letters(settings))),
         **store,
     }
+
+
+def _lookup(settings: Settings) -> dict[str, Any]:
+    topics = Topics(settings.kafka.prefix, settings.source)
+    earlier, newest = _states(settings, topics)
+    snapshot = snapshot_progress(earlier, newest, time.time() * 1000)
+    return {"table": settings.table.name, "topic": topics.changes, "state": newest.body, "snapshot": snapshot}
 
 
 def _states(settings: Settings, topics: Topics) -> tuple[Written, Written]:
@@ -116,6 +124,7 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("source", f"{status['source']} → topic {status['topic']}"),
         ("listener", _listener(status["state"])),
         *_snapshot(status["snapshot"]),
+        *(line for lookup in status["lookups"] for line in _lookup_lines(lookup)),
         (
             "lag",
             "the topic does not exist yet" if status["lag_records"] is None else f"{status['lag_records']} records",
@@ -132,6 +141,14 @@ def _listener(state: dict[str, Any] | None) -> str:
     position = state.get("position") or {}
     where = position.get("gtid") or f"{position.get('file')}:{position.get('pos')}"
     return f"at {where}, seq {state.get('seq')}"
+
+
+def _lookup_lines(lookup: Mapping[str, Any]) -> list[tuple[str, str]]:
+    label = f"lookup {lookup['table']}"
+    return [
+        (label, _listener(lookup["state"])),
+        *((f"{label}, {kind}", words) for kind, words in _snapshot(lookup["snapshot"])),
+    ]
 
 
 def _snapshot(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:

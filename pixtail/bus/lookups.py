@@ -33,9 +33,9 @@ class LookedUp:
     followed: bool
 
 
-def lookup_group(topics: Topics) -> str:
-    """The group whose offsets say how far the index of a source has followed its lookups."""
-    return f"{topics.prefix}.encode.{topics.source}.lookups"
+def lookup_group(topics: Topics, generation: str = "") -> str:
+    """The group whose offsets say how far one generation of a source's index has followed its lookups."""
+    return ".".join(filter(None, [topics.prefix, "encode", topics.source, generation, "lookups"]))
 
 
 class LookupTopics:

@@ -48,14 +48,16 @@ def partition_of(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
 
-def ensure_topics(kafka: Kafka, topics: Topics) -> None:
-    """Makes the topics that are missing; leaves those that are there as they are. Waits until each has its leaders."""
+def ensure_topics(kafka: Kafka, topics: Topics, *, dead_letters: bool = True) -> None:
+    """Makes the topics that are missing; leaves those that are there as they are. Waits until each has its leaders. Without
+    `dead_letters` only the other two: what is looked up has no pictures that could fail."""
     compact = {"cleanup.policy": "compact"}
     wanted = {
         topics.changes: (kafka.partitions, {**compact, "delete.retention.ms": str(SEVEN_DAYS_MS)}),
         topics.state: (1, {**compact, **_SMALL}),
-        topics.dead_letters: (1, compact),
     }
+    if dead_letters:
+        wanted[topics.dead_letters] = (1, compact)
     with admin_client(kafka) as admin:
         existing = set(admin.list_topics())
         replicas = _replicas(admin, kafka)

@@ -37,7 +37,7 @@ def many(usual: int) -> settings:
     )
 
 
-# A worker that lost its partition writes a row with the old name, right before the new owner would have done so with the new one. Then it dies.
+# A worker that lost its partition writes a row with the old name right before the new owner would have, with the new one. Then it dies.
 TOO_LATE: list[Move] = [
     *[("name", 0, 0), ("write", 0, 0), ("step", 0, 3), ("step", 0, 2)],
     *[("name", 0, 1), ("rebalance", 1, 0), ("step", 1, 3), ("step", 1, 2)],
