@@ -120,9 +120,10 @@ def init(wishes: Wishes, asker: Asker | None) -> Outcome:
     place, proposal = _place(chosen, wishes, asker), propose(chosen, tables)
     url, made = _account(wishes, subject.hosting)
     write(wishes.output, render(url if wishes.url_in_file else None, proposal, place, wishes.bootstrap))
-    failed = [check for check in preflight.examine(_settings(wishes)).checks if not check.ok and check.made]
+    failed = [check for check in _checks(_settings(wishes)) if not check.ok and check.made]
     account = account_name(wishes.account, "%") if wishes.account else subject.server.account
-    grants = subject.hosting.grants(account, address.database, [proposal.table], gtid=subject.server.gtid)
+    followed = dict.fromkeys([proposal.table, *(lookup.table for lookup in proposal.lookups)])
+    grants = subject.hosting.grants(account, address.database, followed, gtid=subject.server.gtid)
     lacks_grants = any(check.name in _GRANTS for check in failed)
     return Outcome(
         file=wishes.output,
@@ -135,6 +136,14 @@ def init(wishes: Wishes, asker: Asker | None) -> Outcome:
         to_mend=[check for check in failed if check.name not in _GRANTS],
         next=_next(wishes, url),
     )
+
+
+def _checks(settings: Settings) -> list[Check]:
+    """Of the server, the table, and the tables that are looked up."""
+    return [
+        *preflight.examine(settings).checks,
+        *(check for one in settings.of_lookups for check in preflight.examine(one).table),
+    ]
 
 
 def _administers(subject: Subject) -> bool:
@@ -385,6 +394,6 @@ def _facts(found: Outcome) -> Iterator[tuple[str, str]]:
     if found.place.note:
         yield "", found.place.note
     for lookup in found.proposal.lookups:
-        yield "lookup", f"{lookup.column} → {lookup.table} ({', '.join(lookup.names)}), as a comment"
+        yield "lookup", f"{lookup.column} → {lookup.table} ({', '.join(lookup.take.values())})"
     if found.proposal.left_out:
         yield "left out", ", ".join(found.proposal.left_out)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pixtail.app.init_proposal import Proposal
+from pixtail.app.init_proposal import Lookup, Proposal
 from pixtail.core.errors import UsageError
 
 Value: TypeAlias = str | bool | tuple[str, ...] | Mapping[str, str]
@@ -57,10 +57,12 @@ def _table(proposal: Proposal) -> list[str]:
     if proposal.hidden_by:
         lines.append(_comment(f"Rows with a {proposal.hidden_by} can leave the index:"))
         lines.append(_comment(_line("only", {proposal.hidden_by: "null"})))
-    if proposal.lookups:
-        lines.append(_comment("Names from other tables, once this version knows table.lookups:"))
-        lines += [_comment(f"{look.column}: {', '.join(look.names)} of {look.table}") for look in proposal.lookups]
-    return lines
+    return lines + [line for lookup in proposal.lookups for line in _lookup(lookup)]
+
+
+def _lookup(lookup: Lookup) -> list[str]:
+    values: dict[str, Value] = {"table": lookup.table, "key": lookup.key, "column": lookup.column, "take": lookup.take}
+    return ["", "[[table.lookups]]", *(_line(name, value) for name, value in values.items())]
 
 
 def _comment(text: str) -> str:

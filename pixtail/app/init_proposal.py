@@ -77,11 +77,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A column that points into another table, and that table's columns with a name in them."""
+    """A column that points into another table, that table's key, and its columns with a name in them → what they are called in the
+    point."""
 
     column: str
     table: str
-    names: tuple[str, ...]
+    key: str
+    take: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ def propose(chosen: Candidate, tables: Sequence[TableFacts]) -> Proposal:
         payload=kept if left_out else (),
         left_out=left_out,
         rename=_rename(table),
-        lookups=tuple(lookups(table, tables)),
+        lookups=tuple(look for look in lookups(table, tables) if look.column in kept),
         hidden_by=next((column.name for column in table.columns if _hides(column)), None),
     )
 
@@ -212,21 +214,29 @@ def _hides(column: Column) -> bool:
 
 
 def lookups(table: TableFacts, tables: Sequence[TableFacts]) -> Iterable[Lookup]:
-    """By foreign key, and by name: `brand_id` points into `brand` or `brands`."""
+    """By foreign key, and by name: `brand_id` points into `brand` or `brands`. Their names are called `brand_name` and the like, unless
+    there is such a column already."""
     by_name = {other.name.lower(): other for other in tables}
+    taken = {POINT_KEY, *(column.name for column in table.columns)}
     for column in table.columns:
         target = table.references.get(column.name)
         guesses = [target] if target else _plurals(column.name)
         other = next((by_name[guess.lower()] for guess in guesses if guess.lower() in by_name), None)
-        if other is None or other.name == table.name:
+        if other is None or other.name == table.name or len(other.key) != 1:
             continue
-        names = tuple(one.name for one in other.columns if one.is_text and _NAMING_COLUMNS.search(one.name))
-        if names:
-            yield Lookup(column.name, other.name, names)
+        names = [one.name for one in other.columns if one.is_text and _NAMING_COLUMNS.search(one.name)]
+        take = {name: f"{_stem(column.name)}_{name}" for name in names}
+        if take and not taken & set(take.values()):
+            taken |= set(take.values())
+            yield Lookup(column.name, other.name, other.key[0], take)
+
+
+def _stem(column: str) -> str:
+    return re.sub(r"_?id$", "", column, flags=re.IGNORECASE)
 
 
 def _plurals(column: str) -> list[str]:
-    stem = re.sub(r"_?id$", "", column, flags=re.IGNORECASE)
+    stem = _stem(column)
     if stem in ("", column):
         return []
     return [stem, f"{stem}s", f"{stem}es", re.sub(r"y$", "ies", stem)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import stat
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pixtail.app.init_file import Place, refuse_existing, render, write
@@ -16,7 +17,7 @@ from pixtail.core.errors import UsageError
 from pixtail.core.settings import Settings, load
 
 URL = "mysql://pixtail:s%3Acret@db.example:3306/app"
-LOOKUP = Lookup("brand_id", "brands", ("name",))
+LOOKUP = Lookup("brand_id", "brands", "id", {"name": "brand_name"})
 PLAIN = Proposal("images", ("id",), "file_path", (), (), None, (LOOKUP,), "deleted_at")
 NAMES = st.text(min_size=1, max_size=20).filter(
     lambda name: "\0" not in name and not any("\ud800" <= c <= "\udfff" for c in name)
@@ -36,6 +37,13 @@ def test_the_file_says_what_was_found(tmp_path: Path) -> None:
     assert (str(found.pictures.root), found.kafka.bootstrap) == ("/srv/uploads", "kafka:9092")
     assert found.table.rename == {"id": "image_id"}
     assert found.table.only == {}, "only a suggestion"
+    (lookup,) = found.table.lookups
+    assert (lookup.table, lookup.key, lookup.column, lookup.take) == (
+        "brands",
+        "id",
+        "brand_id",
+        {"name": "brand_name"},
+    )
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -70,9 +78,10 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_any_name_comes_back_as_it_was(name: str, key: str, picture: str, other: str) -> None:
-    proposal = Proposal(
-        name, (key, "n"), picture, (picture, other), (other,), {other: name}, (Lookup(other, name, (key,)),), other
-    )
+    lookup = Lookup(picture, f"{name} too", key, {key: "a name that stands nowhere else"})
+    assume('"' not in picture and picture != other)
+    proposal = Proposal(name, (key, "n"), picture, (picture, other), (other,), {other: name}, (lookup,), other)
     found = settings(render(URL, proposal, Place({"root": "x"}, other), "k:1")).table
     assert (found.name, found.key, found.picture) == (name, (key, "n"), picture)
     assert (found.payload, found.rename[other]) == ((picture, other), name)
+    assert [vars(one) for one in found.lookups] == [asdict(lookup)]

@@ -134,10 +134,21 @@ def test_lookups_are_found_by_foreign_key_and_by_name() -> None:
         table("nothing", Column("n", "int")),
     )
     assert found.lookups == (
-        Lookup("maker", "brands", ("name", "chinese_name")),
-        Lookup("model_id", "models", ("name",)),
-        Lookup("category_id", "categories", ("title",)),
+        Lookup("maker", "brands", "id", {"name": "maker_name", "chinese_name": "maker_chinese_name"}),
+        Lookup("model_id", "models", "id", {"name": "model_name"}),
+        Lookup("category_id", "categories", "id", {"title": "category_title"}),
     )
+
+
+def test_what_cannot_be_looked_up_is_left_out() -> None:
+    columns = [Column("brand_id", "int"), text("brand_name"), Column("model_id", "int"), Column("kind_id", "blob")]
+    found = proposal(
+        table("images", text("file_path", *PATHS), *columns),
+        table("brands", text("name")),
+        table("models", text("name"), key=("tenant", "id")),
+        table("kinds", text("name")),
+    )
+    assert found.lookups == ()
 
 
 def test_a_column_that_marks_deleted_rows_is_seen() -> None:
