@@ -75,8 +75,7 @@ def test_a_new_user_gets_from_init_to_the_first_event(shop: Shop) -> None:
     config.write_text(f"{config.read_text()}\n[metrics]\nport = {free_port()}\n")
     given = load(config, {})
     with Running("listen", cwd=shop.folder) as running:
-        for settings in (given, *given.of_lookups):
-            running.until(lambda: events(settings), f"the snapshot's event of {settings.source}")
+        running.until(lambda: all(map(events, (given, *given.of_lookups))), "the snapshots' events")
     shop.server.execute(f"DROP USER '{shop.name}'@'%'")
 
 
