@@ -36,7 +36,9 @@ from pixtail.core.changes import Change, Malformed, Row
 from pixtail.core.points import PointId
 from pixtail.core.settings import Table
 
-WRITES_PER_TURN = 256
+# A store without an index of the column reads all points for one write: what is live must not wait for hundreds of them.
+TURN_S = 0.25
+MOST_WRITES = 256
 # Kafka forgets the offsets of a group without members a week after the last commit.
 REMEMBER_S = 3600.0
 
@@ -116,11 +118,20 @@ class Lookups:
         self._look()
         if self._pending and not store.count():
             self._pending.clear()  # no point has old names, and what is written from now on has these
-        places = list(islice(self._pending.items(), WRITES_PER_TURN))
-        store.apply([table.write(key, again=again) for (table, key), again in places])
-        for place, _ in places:
-            del self._pending[place]
+        self._write(store)
         self._remember(self._topics)
+
+    def _write(self, store: HeldStore) -> None:
+        """As much as a turn has time for: one write at first, then more and more at once."""
+        ends_at, number = time.monotonic() + TURN_S, 1
+        while self._pending:
+            places = list(islice(self._pending.items(), number))
+            store.apply([table.write(key, again=again) for (table, key), again in places])
+            for place, _ in places:
+                del self._pending[place]
+            if time.monotonic() >= ends_at:
+                return
+            number = min(2 * number, MOST_WRITES)
 
     def _remember(self, topics: LookupChanges) -> None:
         due = self._news or time.monotonic() - self._remembered_at > REMEMBER_S

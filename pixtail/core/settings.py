@@ -153,6 +153,11 @@ class Table(Section):
         """What a column is called in the point."""
         return self.rename.get(column, column)
 
+    @property
+    def lookup_columns(self) -> tuple[str, ...]:
+        """The columns by which names are written into the points, as they are called there: an index of each makes that fast."""
+        return tuple(dict.fromkeys(self.point_name(lookup.column) for lookup in self.lookups))
+
     def clash(self, columns: Iterable[str]) -> str | None:
         """The name that a lookup gives and that one of these columns, or another lookup, has in the point already; None if all is well."""
         seen = {self.point_name(column) for column in columns}

@@ -64,7 +64,7 @@ def qdrant() -> Iterator[Harness]:
 @pytest.fixture(autouse=True)
 def _one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that anything may happen between two writes."""
-    monkeypatch.setattr("encoder.lookups.WRITES_PER_TURN", 1)
+    monkeypatch.setattr("encoder.lookups.TURN_S", 0.0)
 
 
 @many(400)

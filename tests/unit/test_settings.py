@@ -184,6 +184,7 @@ def test_each_table_that_is_looked_up_is_followed_once_as_a_replica_of_its_own()
     assert len({settings.server_id, *(one.server_id for one in settings.of_lookups)}) == 3
     assert all(one.table.is_lookup and not one.of_lookups for one in settings.of_lookups)
     assert not settings.table.is_lookup
+    assert settings.table.lookup_columns == ("brand_id", "maker_id", "model_id")
 
 
 def test_the_listeners_of_lookups_take_the_ids_after_one_that_was_set() -> None:

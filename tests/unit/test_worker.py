@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoder import lookups
 from encoder.fakes import DIMENSION, FakeDeadLetters, FakeEmbedder, FakeLookups, FakePictures, FakeTopic, LookupLog
 from encoder.worker import Worker
 from pixtail.bus.consumer import Consumed
@@ -724,7 +725,11 @@ def test_many_changes_of_a_brand_are_one_write(shop: Shop) -> None:
     assert len(shop.named()) == 1
 
 
-def test_hundreds_of_brands_that_come_late_are_all_written(shop: Shop) -> None:
+@pytest.mark.parametrize("turn_s", [0.0, 1.0])
+def test_hundreds_of_brands_that_come_late_are_all_written_however_slow_the_store_is(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, turn_s: float
+) -> None:
+    monkeypatch.setattr(lookups, "TURN_S", turn_s)
     for number in range(4):
         shop.write("c", number, brand_id=number * 250)
     shop.run()
