@@ -11,3 +11,6 @@ GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'pixtail'@'%';
 
 -- The snapshot, and a look at the table's columns and key.
 GRANT SELECT ON `app`.`images` TO 'pixtail'@'%';
+
+-- The same for each table in table.lookups, if there are any.
+-- GRANT SELECT ON `app`.`brands` TO 'pixtail'@'%';
