@@ -104,7 +104,7 @@ class Lookups:
     def mend(self, store: HeldStore, done: Iterable[Done], begun: int) -> None:
         """Looks for changes, and gives the points of rows that were written with older names the newest. `begun`: the `turn` at which their
         window did. To be called between the writing and the commit."""
-        self._look()
+        self.look()
         ids: dict[Place, list[PointId]] = defaultdict(list)
         for one in done:
             for place in self._suspects(one, begun):
@@ -115,7 +115,7 @@ class Lookups:
         """Looks for changes, and writes some of what is pending. To be called again and again."""
         if self._topics is None:
             return
-        self._look()
+        self.look()
         if self._pending and not store.count():
             self._pending.clear()  # no point has old names, and what is written from now on has these
         self._write(store)
@@ -139,7 +139,8 @@ class Lookups:
             topics.commit()
             self._news, self._remembered_at = False, time.monotonic()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Looks for changes; `names` are the newest then."""
         if self._topics is None:
             return
         self._turn += 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import orjson
 from qdrant_client import models
 
-from pixtail.core.points import Delete, PointId, SetNames, SetPayload, Upsert
-from sink.batches import PointWrite, Stored, by_floor
+from pixtail.core.points import Delete, PointId, SetNames, SetPayload, Truncate, Upsert
+from sink.batches import Naming, PointWrite, Stored, by_floor
 from sink.points import (
     SEQ_PATH,
     Condition,
@@ -60,10 +60,9 @@ def operation(write: PointWrite) -> Operation:
             return models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload_of(write), filter=selected))
 
 
-Group = TypeVar("Group")
-
-
-def in_requests(group: Group | list[PointWrite], max_bytes: int = MAX_BYTES) -> Iterator[Group | list[PointWrite]]:
+def in_requests(
+    group: Truncate | Naming | list[PointWrite], max_bytes: int = MAX_BYTES
+) -> Iterator[Truncate | Naming | list[PointWrite]]:
     """The group, cut so that no request with more than one write is larger than `max_bytes`."""
     if not isinstance(group, list):
         yield group

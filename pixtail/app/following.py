@@ -154,11 +154,11 @@ def worker_of(
         table=settings.table,
         model=settings.model,
         metrics=metrics,
-        lookups=_lookups(settings, topics, generation.name),
+        lookups=lookup_topics(settings, topics, generation.name),
     )
 
 
-def _lookups(settings: Settings, topics: Topics, generation: str) -> LookupTopics | None:
+def lookup_topics(settings: Settings, topics: Topics, generation: str) -> LookupTopics | None:
     """Their topics, which are made if they are not there yet: they fill when the listener comes."""
     if not settings.table.lookups:
         return None

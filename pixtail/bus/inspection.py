@@ -71,11 +71,14 @@ def changes_ends(kafka: Kafka, topics: Topics) -> dict[TopicPartition, int]:
         return _ends(admin, topics.changes) or {}
 
 
-def workers_reached(kafka: Kafka, topics: Topics, ends: Mapping[TopicPartition, int], generation: str = "") -> bool:
-    """Have both lanes of the workers finished everything before `ends`?"""
+def groups_reached(kafka: Kafka, ends: Mapping[str, Mapping[TopicPartition, int]]) -> bool:
+    """Has each group finished everything before its `ends`?"""
     with admin_client(kafka) as admin:
-        done = [_committed(admin, lane_group(topics, lane, generation)) for lane in LANES]
-    return all(lane.get(tp, 0) >= end for lane in done for tp, end in ends.items())
+        return all(_reached(_committed(admin, group), of_group) for group, of_group in ends.items())
+
+
+def _reached(done: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:
+    return all(done.get(tp, 0) >= end for tp, end in ends.items())
 
 
 def worker_lag(kafka: Kafka, topics: Topics, generation: str = "") -> int | None:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from encoder.mapping import wanted
 from encoder.plan import Wanted
 from pixtail.core.changes import Change, Op, Row, Source, Tombstone, decode
 from pixtail.core.errors import PictureError
-from pixtail.core.points import PointId, StoredPoint, point_id
+from pixtail.core.points import Payload, PointId, StoredPoint, is_bookkeeping, point_id
 from pixtail.core.settings import Table
 from sink.verify import Asked, KeyValues, digest
 
 _NOWHERE = Source("", "")
+Names: TypeAlias = Callable[[Row], Payload]
+"""What lookups add to a row's columns."""
 
 
-def wants(row: Row, table: Table) -> Wanted | None:
-    """The point that a row asks for, by the worker's own rules: whatever those come to need, they get here. Raises `PictureError`."""
-    found = wanted(Change(Op.READ, {}, None, row, 0, _NOWHERE), table)
-    return found if isinstance(found, Wanted) else None
+def wants(row: Row, table: Table, names: Names) -> Wanted | None:
+    """The point that a row asks for, by the worker's own rules; its payload without the bookkeeping. Raises `PictureError`."""
+    found = wanted(Change(Op.READ, {}, None, row, 0, _NOWHERE), table, names)
+    if not isinstance(found, Wanted):
+        return None
+    return Wanted(found.ref, {name: value for name, value in found.payload.items() if not is_bookkeeping(name)})
 
 
-def asked(row: Row, table: Table) -> Asked:
+def asked(row: Row, table: Table, names: Names) -> Asked:
     key = {name: row[name] for name in table.key_columns}
     row_id, values = point_id(table.name, key), tuple(key.values())
     try:
-        point = wants(row, table)
+        point = wants(row, table, names)
     except PictureError:
         return Asked(row_id, values, None, readable=False)
     return Asked(row_id, values, None) if point is None else Asked(row_id, values, point.ref, digest(point.payload))

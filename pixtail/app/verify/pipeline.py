@@ -16,8 +16,10 @@ from ingest.tablerows import End
 from pixtail.app.backfill import backfill
 from pixtail.app.verify.asking import id_of_record
 from pixtail.app.verify.options import Options
+from pixtail.bus.consumer import LANES
 from pixtail.bus.dead_letters import DeadLetters
-from pixtail.bus.inspection import changes_ends, leaders, workers, workers_reached
+from pixtail.bus.inspection import changes_ends, groups_reached, lane_group, leaders, workers
+from pixtail.bus.lookups import lookup_group
 from pixtail.bus.requests import StateWatch
 from pixtail.bus.topics import Topics
 from pixtail.core.backoff import Stopping
@@ -42,6 +44,7 @@ class Pipeline:
         self._settings = settings
         self._kafka = settings.kafka
         self._topics = Topics(settings.kafka.prefix, settings.source)
+        self._of_lookups = [Topics(settings.kafka.prefix, one.source) for one in settings.of_lookups]
         self._generation = generation
         self._options = options
         self._stop = stop
@@ -63,23 +66,26 @@ class Pipeline:
     def wait(self, end: End) -> str:
         """Returns when everything before `end` has reached the index, with an empty text; or with the reason why it has not."""
         deadline = time.monotonic() + self._options.wait_s
-        with closing(StateWatch(self._kafka, self._topics)) as watch:
+        for topics in (self._topics, *self._of_lookups):
+            if problem := self._listened(topics, end, deadline):
+                return problem
+        return self._worked(deadline)
+
+    def _listened(self, topics: Topics, end: End, deadline: float) -> str:
+        with closing(StateWatch(self._kafka, topics)) as watch:
             watch.open()
-            listened = self._until("listener", deadline, lambda: _listened(watch, end), self._listeners)
-        if listened:
-            return listened
-        ends = changes_ends(self._kafka, self._topics)
+            return self._until("listener", deadline, lambda: _passed(watch, end), lambda: leaders(self._kafka, topics))
 
-        def worked() -> bool:
-            return workers_reached(self._kafka, self._topics, ends, self._generation)
-
-        return self._until("worker", deadline, worked, self._workers)
-
-    def _listeners(self) -> Sequence[str]:
-        return leaders(self._kafka, self._topics)
-
-    def _workers(self) -> Sequence[str]:
-        return workers(self._kafka, self._topics, self._generation)
+    def _worked(self, deadline: float) -> str:
+        """The ends are those of now: what the listeners have just written lies before them."""
+        kafka, topics, generation = self._kafka, self._topics, self._generation
+        ends = {lane_group(topics, lane, generation): changes_ends(kafka, topics) for lane in LANES}
+        if self._of_lookups:
+            of_lookups = [changes_ends(kafka, one) for one in self._of_lookups]
+            ends[lookup_group(topics, generation)] = {place: end for one in of_lookups for place, end in one.items()}
+        return self._until(
+            "worker", deadline, lambda: groups_reached(kafka, ends), lambda: workers(kafka, topics, generation)
+        )
 
     def _until(self, who: str, deadline: float, done: Callable[[], bool], hosts: Callable[[], Sequence[str]]) -> str:
         began = time.monotonic()
@@ -95,7 +101,7 @@ class Pipeline:
 
     def send_again(self, keys: Sequence[KeyValues]) -> str:
         """Has the running listener send these rows, newer than all that is stored. Returns why it did not, if it did not."""
-        if keys and not self._listeners():
+        if keys and not leaders(self._kafka, self._topics):
             return NO_LISTENER
         quiet = Console(file=io.StringIO())
         for first in range(0, len(keys), MAX_IDS):
@@ -111,7 +117,7 @@ class Pipeline:
         return ""
 
 
-def _listened(watch: StateWatch, end: End) -> bool:
+def _passed(watch: StateWatch, end: End) -> bool:
     """Has the listener written everything before `end` to the topic? Rows that its first snapshot has not come to are not there yet."""
     watch.look()
     if watch.state is None:

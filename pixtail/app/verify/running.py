@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
+from encoder.lookups import Lookups
 from ingest.tablerows import TableRows
+from pixtail.app.following import lookup_topics
 from pixtail.app.jobs import Show
 from pixtail.app.verify.options import Options
 from pixtail.app.verify.pipeline import Pipeline
 from pixtail.app.verify.report import Report
 from pixtail.app.verify.verifier import Verifier
+from pixtail.bus.topics import Topics
 from pixtail.core.lifecycle import Stop
 from pixtail.core.ports import VectorStore
 from pixtail.core.settings import Settings
@@ -20,7 +25,10 @@ def verified(
 
     Raises `ServerUnreachable`, `SettingError`; `Stopping` when it is time to stop.
     """
-    with Pipeline(settings, generation, options, stop) as pipeline:
+    topics = Topics(settings.kafka.prefix, settings.source)
+    lookups = Lookups(settings.table, lookup_topics(settings, topics, generation))
+    with Pipeline(settings, generation, options, stop) as pipeline, closing(lookups):
+        lookups.open()
         verifier = Verifier(
             table=settings.table,
             rows=TableRows(settings, options.chunk_rows),
@@ -29,5 +37,6 @@ def verified(
             pipeline=pipeline,
             show=show,
             stop=stop,
+            lookups=lookups,
         )
         return verifier.run(options)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from encoder.lookups import Lookups
 from pixtail.app.jobs import Show
 from pixtail.app.verify import asking
 from pixtail.app.verify.options import Options
@@ -58,7 +59,16 @@ class Verifier:
     """One verification of one table. `model` is the fingerprint that the store's points should have. For one thread."""
 
     def __init__(
-        self, *, table: Table, rows: Rows, store: VectorStore, model: str, pipeline: Passing, show: Show, stop: Stop
+        self,
+        *,
+        table: Table,
+        rows: Rows,
+        store: VectorStore,
+        model: str,
+        pipeline: Passing,
+        show: Show,
+        stop: Stop,
+        lookups: Lookups | None = None,
     ) -> None:
         self._table = table
         self._rows = rows
@@ -67,6 +77,7 @@ class Verifier:
         self._pipeline = pipeline
         self._show = show
         self._stop = stop
+        self._lookups = lookups or Lookups(table, None)
         self._failing: frozenset[PointId] = frozenset()
         self._report = Report(at=now_text())
 
@@ -106,7 +117,7 @@ class Verifier:
         return found
 
     def _sides(self) -> Iterator[tuple[PointId, Asked | None, StoredPoint | None]]:
-        rows = in_id_order(asking.asked(row, self._table) for row in self._rows.all())
+        rows = in_id_order(asking.asked(row, self._table, self._lookups.names) for row in self._rows.all())
         return side_by_side(rows, self._store.scan())
 
     def _difference(
@@ -131,6 +142,7 @@ class Verifier:
             if not candidates:
                 break
             before = dict(self._seen(candidates))
+            self._lookups.look()
             rows = self._asked_now(candidates)
             end = self._rows.end()
             self._tell("Waiting for the pipeline", 0, 0)
@@ -167,7 +179,7 @@ class Verifier:
         return found
 
     def _asked(self, rows: Iterable[Row]) -> Iterator[Asked]:
-        return (asking.asked(row, self._table) for row in rows)
+        return (asking.asked(row, self._table, self._lookups.names) for row in rows)
 
     def _looked_again(
         self,
@@ -221,11 +233,11 @@ class Verifier:
     def _names(self, rows: Iterable[Row]) -> Iterator[tuple[PointId, frozenset[str]]]:
         for row in rows:
             try:
-                wanted = asking.wants(row, self._table)
+                wanted = asking.wants(row, self._table, self._lookups.names)
             except PictureError:
                 continue
             if wanted is not None:
-                yield asking.asked(row, self._table).id, frozenset(wanted.payload)
+                yield asking.asked(row, self._table, self._lookups.names).id, frozenset(wanted.payload)
 
 
 def _without(point: StoredPoint, seq: int, names: frozenset[str]) -> SetPayload | None:
