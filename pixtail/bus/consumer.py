@@ -154,14 +154,15 @@ class ChangeConsumer:
     def _save_in_time(self) -> None:
         if time.monotonic() - self._saved_at < SAVE_EVERY_S and not self._client()._coordinator.need_rejoin():
             return
-        if self._polled == self._done:
-            self._pass_on()
+        self._pass_on()
         self._save(COMMIT_TIMEOUT_S)
 
     def _pass_on(self) -> None:
-        """Past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else an idle group
-        shows a lag for ever."""
-        positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in self._client().assignment()}
+        """Past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else what is idle shows
+        a lag for ever, be it a group or one partition beside busy ones."""
+        places = self._client().assignment()
+        idle = [tp for tp in places if self._polled.get(tp.partition) == self._done.get(tp.partition)]
+        positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in idle}
         ahead = {p: at for p, at in positions.items() if at is not None and at > self._done.get(p, -1)}
         self._done.update(ahead)
         self._polled.update(ahead)

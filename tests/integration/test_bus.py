@@ -482,6 +482,23 @@ def test_what_is_read_over_beside_a_record_of_ones_own_is_passed_too(
         )
 
 
+def test_a_partition_that_is_done_is_passed_while_another_one_is_busy(
+    settings: Kafka, topics: Topics, producer: TransactionalProducer, consumer: ChangeConsumer
+) -> None:
+    """Its transaction markers, that is; what is in hand of the other one is not."""
+    producer.commit({topics.changes: [replace(change(0, 1), partition=0), replace(change(1, 2), partition=1)]})
+    assert consumer.commit({c.partition: c.offset + 1 for c in drain(consumer, 2)})
+    before = consumer.committed()
+
+    def passed() -> bool:
+        producer.commit({topics.changes: [replace(change(1, 3), partition=1)]})
+        in_hand = consumer.poll(1, 10)
+        return bool(in_hand) and consumer.committed()[0] == consumer.ends()[0]
+
+    assert until(passed), (consumer.committed(), consumer.ends())
+    assert consumer.committed()[1] == before[1]
+
+
 def changed(op: Op, number: int) -> Change:
     image = {"id": number, "json": {"op": "r", "ts_ms": 1, "text": '"op":"r"'}}
     return Change(op, {"id": number}, None, None if op is Op.DELETE else image, number + 1, Source("shop", "images"))
