@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest import positions
 from ingest.gtid import GtidSet
+from ingest.mysql import Server
+from ingest.position import Position
 from pixtail.core.errors import SourceError
 
 A = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
@@ -83,3 +88,44 @@ def test_a_set_with_tags_is_sent_in_the_newer_form() -> None:
     uuid = bytes.fromhex(A.replace("-", ""))
     wanted = uuid + b"\0" + u64(1, 1, 6) + uuid + b"\x08blue" + u64(1, 7, 8)
     assert GtidSet(f"{A}:1-5:blue:7").encoded() == b"\1" + (2).to_bytes(6, "little") + b"\1" + wanted
+
+
+NUMBERS = st.sets(st.tuples(st.sampled_from([A, B, f"{A}:blue"]), st.integers(1, 12)))
+
+
+def as_set(numbers: set[tuple[str, int]]) -> GtidSet:
+    found = GtidSet()
+    for source, number in numbers:
+        found.add(f"{source}:{number}")
+    return found
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_set_covers_another_if_it_holds_all_of_it(one: set[tuple[str, int]], other: set[tuple[str, int]]) -> None:
+    assert as_set(one).covers(as_set(other)) == (one >= other)
+    assert as_set(one | other).covers(as_set(other))
+
+
+FLAVOURS: list[tuple[Literal["mysql", "mariadb"], str | None, str | None, bool]] = [
+    ("mysql", f"{A}:1-5", f"{A}:1-5", True),
+    ("mysql", f"{A}:1-5:7,{B}:1", f"{A}:2-4", True),
+    ("mysql", f"{A}:1-5", f"{A}:1-6", False),
+    ("mysql", f"{A}:1-5", "", True),
+    ("mysql", "", f"{A}:1", False),
+    ("mariadb", "0-1-10,1-1-3", "0-2-10", True),
+    ("mariadb", "0-1-9,1-1-3", "0-1-10", False),
+    ("mariadb", "0-1-10", "0-1-10,7-1-1", False),
+    ("mariadb", "0-1-10", "", True),
+    ("mysql", None, None, False),
+]
+
+
+@pytest.mark.parametrize(("flavour", "saved", "wanted", "passed"), FLAVOURS)
+def test_gtids_tell_whether_a_position_is_passed_and_places_only_without_them(
+    flavour: Literal["mysql", "mariadb"], saved: str | None, wanted: str | None, passed: bool
+) -> None:
+    """The places say the opposite throughout: they may be another server's."""
+    here, there = ("binlog.000002", "binlog.000001") if passed else ("binlog.000001", "binlog.000002")
+    behind = (there, here) if saved is not None else (here, there)
+    server = Server(flavour, "8.0.40", "", {})
+    assert positions.passes(Position(saved, behind[0], 4), Position(wanted, behind[1], 4), server) == passed

@@ -220,3 +220,16 @@ def test_a_lookup_that_cannot_work_is_refused_and_named(text: str, words: list[s
         load(written(text))
     message = str(caught.value)
     assert [word for word in [*words, "settings.toml"] if word not in message] == [], message
+
+
+@pytest.mark.parametrize(
+    ("every", "seconds"), [("never", None), ("30s", 30), ("15m", 900), ("24h", 86_400), ("7d", 604_800)]
+)
+def test_how_often_to_verify_is_a_number_and_a_unit(every: str, seconds: float | None) -> None:
+    assert load(written(f'[verify]\nevery = "{every}"')).verify.every_s == seconds
+
+
+@pytest.mark.parametrize("every", ["", "24", "0h", "1.5h", "h", "-1d", "1w"])
+def test_any_other_schedule_is_refused(every: str) -> None:
+    with pytest.raises(SettingError, match=r"verify\.every"):
+        load(written(f'[verify]\nevery = "{every}"'))
