@@ -158,8 +158,8 @@ class ChangeConsumer:
         self._save(COMMIT_TIMEOUT_S)
 
     def _pass_on(self) -> None:
-        """Past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else what is idle shows
-        a lag for ever, be it a group or one partition beside busy ones."""
+        """Past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else what is idle
+        shows a lag for ever, be it a group or one partition beside busy ones."""
         places = self._client().assignment()
         idle = [tp for tp in places if self._polled.get(tp.partition) == self._done.get(tp.partition)]
         positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in idle}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -227,6 +228,7 @@ TABLES = [
 
 
 @pytest.mark.parametrize(("table", "keys"), TABLES, ids=["numbers", "names", "two columns", "key not shown"])
+@hypothesis.settings(deadline=None, max_examples=40)
 @given(
     drift=st.lists(st.sampled_from(range(len(INJECTIONS) + 4)), min_size=12, max_size=12),
     seed=st.integers(0, 1 << 32),

@@ -99,10 +99,10 @@ class Verifier:
     def _compared(self) -> list[Difference]:
         """The candidates."""
         report, found = self._report, list[Difference]()
-        about = self._rows.about()
-        for number, (point_id, asked, point) in enumerate(self._sides()):
-            if number % SHOW_EVERY == 0:
-                self._tell("Comparing", number, about)
+        rows = in_id_order(self._every_row("Comparing"))
+        for number, (point_id, asked, point) in enumerate(side_by_side(rows, self._store.scan())):
+            if number % SHOW_EVERY == 0 and self._stop:
+                raise Stopping
             report.rows += asked is not None
             report.points += point is not None
             verdict = judge(asked, point, self._model, failing=point_id in self._failing)
@@ -116,9 +116,12 @@ class Verifier:
             report.notes.append(f"Beyond {MOST_CANDIDATES:,} differences the rest was counted, and not looked at again")
         return found
 
-    def _sides(self) -> Iterator[tuple[PointId, Asked | None, StoredPoint | None]]:
-        rows = in_id_order(asking.asked(row, self._table, self._lookups.names) for row in self._rows.all())
-        return side_by_side(rows, self._store.scan())
+    def _every_row(self, doing: str) -> Iterator[Asked]:
+        about = self._rows.about()
+        for number, row in enumerate(self._rows.all()):
+            if number % SHOW_EVERY == 0:
+                self._tell(doing, number, about)
+            yield self._asked(row)
 
     def _difference(
         self, point_id: PointId, verdict: Verdict, asked: Asked | None, point: StoredPoint | None
@@ -173,13 +176,13 @@ class Verifier:
             except UsageError:  # an id that is no key of this table
                 unknown |= {candidate.id for candidate in batch}
                 continue
-            found |= {asked.id: asked for asked in self._asked(rows)}
+            found |= {asked.id: asked for asked in map(self._asked, rows)}
         if unknown:
-            found |= {asked.id: asked for asked in self._asked(self._rows.all()) if asked.id in unknown}
+            found |= {asked.id: asked for asked in self._every_row("Looking again") if asked.id in unknown}
         return found
 
-    def _asked(self, rows: Iterable[Row]) -> Iterator[Asked]:
-        return (asking.asked(row, self._table, self._lookups.names) for row in rows)
+    def _asked(self, row: Row) -> Asked:
+        return asking.asked(row, self._table, self._lookups.names)
 
     def _looked_again(
         self,
@@ -237,7 +240,7 @@ class Verifier:
             except PictureError:
                 continue
             if wanted is not None:
-                yield asking.asked(row, self._table, self._lookups.names).id, frozenset(wanted.payload)
+                yield self._asked(row).id, frozenset(wanted.payload)
 
 
 def _without(point: StoredPoint, seq: int, names: frozenset[str]) -> SetPayload | None:
