@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.report import report
 from ingest.tablerows import TableRows
-from pixtail.app.verify.asking import asked, wants
+from pixtail.app.verify.expected import asked, wants
 from pixtail.app.verify.options import Options
 from pixtail.app.verify.verifier import Verifier
 from pixtail.core import logs

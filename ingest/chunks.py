@@ -43,7 +43,6 @@ _PAUSE_S = 0.002
 # The table is not as described: unknown column, no such table, no such index, altered since the view was opened.
 _CHANGED_SINCE = 1412  # by a TRUNCATE too, which leaves it as described
 ALTERED = {1054, 1146, 1176, _CHANGED_SINCE}
-SESSION = "SET SESSION sql_mode = '', character_set_results = NULL"  # what `textrows` needs
 
 
 class TableAltered(SourceError):
@@ -145,19 +144,14 @@ class ChunkReader:
         if self._connection is None:
             self._connection = mysql.connect(self._address, database=None, read_timeout=READ_TIMEOUT_S)
             try:
-                self._prepare(self._connection)
+                with mysql.translated(self._address):
+                    prepare(self._connection)
             except BaseException:
                 self._disconnect()
                 raise
         if self._closed.is_set():
             raise _Closed
         return self._connection
-
-    def _prepare(self, connection: Connection) -> None:
-        """PAD_CHAR_TO_FULL_LENGTH would change values, and in READ UNCOMMITTED a statement sees no single moment."""
-        with mysql.translated(self._address):
-            query(connection, SESSION)
-            query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -236,6 +230,13 @@ class ChunkReader:
         with closing(mysql.connect(self._address, database=None)) as connection:
             now = tables.describe(connection, self._server, self._table.database, self._table.name)
         return now is None or (now.columns, now.key) != (self._table.columns, self._table.key)
+
+
+def prepare(connection: Connection) -> None:
+    """A session for `textrows`. PAD_CHAR_TO_FULL_LENGTH would change values, and in READ UNCOMMITTED a statement sees no single moment, and
+    what may yet be undone. Raises PyMySQL's errors."""
+    query(connection, "SET SESSION sql_mode = '', character_set_results = NULL")
+    query(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def key_columns(table: Table, key: tuple[str, ...]) -> list[TableColumn]:

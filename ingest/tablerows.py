@@ -6,24 +6,22 @@ changed meanwhile may come as it was before or after. Who must know better asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from pymysql.err import MySQLError
 
 from ingest import chunks, conditions, mysql, positions, tables
-from ingest.mysql import Connection, Server, query
+from ingest.mysql import Connection, Server
 from ingest.position import Cursor, Position
 from ingest.rows import TableColumn
 from ingest.selection import EVERYTHING, Scalar, selected
 from ingest.tables import Table
 from ingest.textrows import RowUnreadable, TextRows
+from pixtail.core.changes import Row
 from pixtail.core.errors import SourceError
 from pixtail.core.settings import Settings
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class TableRows:
             table = tables.describe(connection, server, address.database, name)
             if table is None:
                 raise SourceError(f"there is no table {self._settings.source}", "Correct table.name")
-            query(connection, chunks.SESSION)
+            chunks.prepare(connection)
             yield connection, server, table
 
 

@@ -16,6 +16,7 @@ import pytest
 from encoder.clip import ClipEmbedder, load
 from encoder.pictures import Pictures
 from encoder.worker import Worker
+from ingest.tablerows import TableRows
 from pixtail.app.demo.samples import make_samples
 from pixtail.app.verify import pipeline
 from pixtail.app.verify.options import Options
@@ -348,6 +349,15 @@ def test_what_differs_is_told_where_nothing_runs_and_nothing_is_mended(
             "What differs may still be on its way: the worker has not come so far within 0 s"
         ]
         assert site.verify().notes == ["What differs may still be on its way: no worker runs"]
+
+
+def test_a_table_that_is_altered_while_it_is_read_is_named(site: Site) -> None:
+    site.insert(1, 9)
+    rows = TableRows(site.source.settings, chunk_rows=2).all()
+    assert next(rows)["id"] == 1
+    site.source.sql("ALTER TABLE images DROP COLUMN price")
+    with pytest.raises(SourceError, match="was altered while it was read"):
+        list(rows)
 
 
 def test_a_table_that_is_not_there_is_named(site: Site) -> None:

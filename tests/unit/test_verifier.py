@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from encoder.plan import Encode, PayloadOnly, Remove, decide
 from pixtail.app.verify import verifier as verifier_module
-from pixtail.app.verify.asking import wants
+from pixtail.app.verify.expected import wants
 from pixtail.app.verify.options import Options
 from pixtail.app.verify.report import Report
 from pixtail.app.verify.verifier import Verifier

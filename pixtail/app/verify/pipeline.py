@@ -14,7 +14,7 @@ from ingest.position import from_json
 from ingest.selection import MAX_IDS, selected
 from ingest.tablerows import End
 from pixtail.app.backfill import backfill
-from pixtail.app.verify.asking import id_of_record
+from pixtail.app.verify.expected import id_of_record
 from pixtail.app.verify.options import Options
 from pixtail.bus.consumer import LANES
 from pixtail.bus.dead_letters import DeadLetters

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from encoder.lookups import Lookups
 from pixtail.app.jobs import Show
-from pixtail.app.verify import asking
+from pixtail.app.verify import expected
 from pixtail.app.verify.options import Options
 from pixtail.app.verify.report import Difference, Report
 from pixtail.core.backoff import Stopping
@@ -126,7 +126,7 @@ class Verifier:
     def _difference(
         self, point_id: PointId, verdict: Verdict, asked: Asked | None, point: StoredPoint | None
     ) -> Difference:
-        key = asked.key if asked is not None else None if point is None else asking.key_of(point, self._table)
+        key = asked.key if asked is not None else None if point is None else expected.key_of(point, self._table)
         known = key is not None and None not in key  # MySQL's zero dates come as None
         seq = point.sync.seq if point is not None and point.sync is not None else 0
         return Difference(point_id, verdict, key if known else None, seq)
@@ -182,7 +182,7 @@ class Verifier:
         return found
 
     def _asked(self, row: Row) -> Asked:
-        return asking.asked(row, self._table, self._lookups.names)
+        return expected.asked(row, self._table, self._lookups.names)
 
     def _looked_again(
         self,
@@ -236,7 +236,7 @@ class Verifier:
     def _names(self, rows: Iterable[Row]) -> Iterator[tuple[PointId, frozenset[str]]]:
         for row in rows:
             try:
-                wanted = asking.wants(row, self._table, self._lookups.names)
+                wanted = expected.wants(row, self._table, self._lookups.names)
             except PictureError:
                 continue
             if wanted is not None:
