@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from pixtail.app.verify import command
+from pixtail.app.asking import have_done
 from pixtail.app.verify.options import Options
-from pixtail.core.errors import PixtailError
+from pixtail.core.errors import PixtailError, UsageError
+from pixtail.core.lifecycle import Stop
 from pixtail.core.settings import Api, Settings
 from pixtail.search import create_app
 from tests.api_world import World, serving
@@ -20,6 +22,7 @@ from tests.api_world import World, serving
 VERIFY = "/api/v1/verify"
 HERE = ("127.0.0.1", 5000)
 TOKEN = "open sesame"
+REST = {"remedy": "", "refused": False}
 
 
 @pytest.fixture
@@ -112,11 +115,13 @@ def test_the_command_follows_the_verification_of_the_process_that_holds_the_stor
     ]
 
     def state() -> dict[str, Any]:
-        idle = {"number": 1, "doing": "", "done": 0, "about": 0, "report": None, "problem": None}
+        idle = {"number": 1, "doing": "", "done": 0, "about": 0, "report": None, "problem": None, **REST}
         return {**idle, **(states.pop(0) if len(states) > 1 else states[0])}
 
     world.verification.state = state  # type: ignore[method-assign]
-    report = command._there(api, world.settings, Options(repair=True, wait_s=3), lambda *seen: shown.append(seen))
+    report = have_done(
+        world.settings, api, VERIFY, asdict(Options(repair=True, wait_s=3)), lambda *seen: shown.append(seen), Stop()
+    )
     assert report == {"ok": True}
     assert shown == [("Comparing", 5, 9)]
     assert world.verification.asked == [{"repair": True, "chunk_rows": 4000, "wait_s": 3}]
@@ -132,7 +137,7 @@ def test_the_command_follows_the_verification_of_the_process_that_holds_the_stor
 def test_one_without_a_result_is_an_error_that_says_why(
     world: World, api: str, outcome: dict[str, Any], said: str
 ) -> None:
-    idle = {"number": 1, "doing": "", "done": 0, "about": 0, "report": None, "problem": None}
+    idle = {"number": 1, "doing": "", "done": 0, "about": 0, "report": None, "problem": None, **REST}
     states = [{**idle, "running": True}, {**idle, "running": False, **outcome}]
     lock = threading.Lock()
 
@@ -142,4 +147,25 @@ def test_one_without_a_result_is_an_error_that_says_why(
 
     world.verification.state = state  # type: ignore[method-assign]
     with pytest.raises(PixtailError, match=said):
-        command._there(api, world.settings, Options(), lambda *_: None)
+        have_done(world.settings, api, VERIFY, {}, lambda *_: None, Stop())
+
+
+def test_a_command_that_is_stopped_has_the_job_stopped(world: World, api: str) -> None:
+    stop = Stop()
+    stop.set()
+    with pytest.raises(PixtailError):
+        have_done(world.settings, api, "/api/v1/reindex", {"limit": 5}, lambda *_: None, stop)
+    assert world.reindexing.asked[0]["limit"] == 5
+    assert not world.reindexing.running
+
+
+def test_where_there_is_nothing_to_do_it_is_a_wrong_use(world: World, api: str) -> None:
+    refused = {"number": 1, "running": False, "doing": "", "done": 0, "about": 0, "report": None}
+    world.reindexing.state = lambda: {**refused, "problem": "done before", "remedy": "Say --force", "refused": True}  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="--force"):
+        have_done(world.settings, api, "/api/v1/reindex", {}, lambda *_: None, Stop())
+
+
+def test_a_rollback_without_a_former_collection_is_refused(world: World) -> None:
+    answer = client(world).post("/api/v1/rollback")
+    assert (answer.status_code, "former" in answer.json()["detail"]) == (422, True), answer.text

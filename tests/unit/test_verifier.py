@@ -74,9 +74,9 @@ class World:
             self._apply(seq, self.id_of(key), row)
 
     def _apply(self, seq: int, row_id: PointId, row: dict[str, Any] | None) -> None:
-        wanted = None if row is None else wants(row, self.table)
+        wanted = None if row is None else wants(row, self.table, lambda _row: {})
         stored = MemoryStore.versions(self.store, [row_id]).get(row_id)
-        decision = decide(seq, wanted, stored, MODEL)
+        decision = decide(seq, wanted or Remove("deleted"), stored, MODEL)
         self.letters.discard(row_id)
         if isinstance(decision, Remove) or (wanted is not None and wanted.ref in self.broken):
             self._write(Delete(row_id, seq))
