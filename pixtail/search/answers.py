@@ -77,6 +77,68 @@ class ModelAnswer(BaseModel):
     dimension: int
 
 
+class VectorAnswer(BaseModel):
+    id: int | str
+    model: str | None = Field(description="Fingerprint of the model that made it; null for another program's point.")
+    dimension: int
+    vector: list[float] = Field(description="Of unit length.")
+
+
+class CopiesAnswer(BaseModel):
+    """Images whose files are the same, byte by byte."""
+
+    sha256: str
+    ids: list[int | str]
+
+
+class AlikeAnswer(BaseModel):
+    id: int | str
+    score: float = Field(description="Best cosine similarity to another image of the group.")
+    nearest: int | str = Field(description="Which one that is.")
+
+
+class DuplicatesAnswer(BaseModel):
+    points: int = Field(description="Images looked at.")
+    min_score: float | None
+    exact_groups: int = Field(description="How many there are; `exact` lists the largest.")
+    near_groups: int = Field(description="How many there are; `near` lists the most alike.")
+    near_pairs: int
+    exact: list[CopiesAnswer]
+    near: list[list[AlikeAnswer]] = Field(
+        description="Each group hangs together by pairs of at least `min_score`. Of the copies of one file only the first is in it."
+    )
+
+
+class RunningAnswer(BaseModel):
+    status: str = Field(examples=["running"])
+    blocks_done: int
+    blocks: int = Field(description="0 while the images are still being read.")
+
+
+class SizeAnswer(BaseModel):
+    min: int
+    mean: float
+    max: int
+    sum: int
+
+
+class ValueAnswer(BaseModel):
+    value: Any = Field(description="Null: the column is empty.")
+    count: int
+
+
+class DetailsAnswer(BaseModel):
+    """Counted point by point."""
+
+    points: int
+    foreign: int = Field(description="Written by another program: without format, size and model.")
+    models: dict[str, int] = Field(description="By fingerprint.")
+    formats: dict[str, int]
+    sizes: dict[str, SizeAnswer | None] = Field(description="Of `width`, `height` and `bytes`.")
+    by: dict[str, list[ValueAnswer]] = Field(description="By the values of the columns asked for.")
+    dead_letters: dict[str, int] = Field(description="By reason.")
+
+
 class StatsAnswer(BaseModel):
     points: int = Field(description="Pictures that can be found now.")
     model: ModelAnswer
@@ -85,6 +147,7 @@ class StatsAnswer(BaseModel):
         description="Facts of the pipeline, as far as this process knows them.",
         examples=[{"lag_records": 0, "dead_letters": 2}],
     )
+    details: DetailsAnswer | None = Field(None, description="If asked for.")
 
 
 class SnapshotAnswer(BaseModel):

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from pixtail.search import images, operations, problems, searching, snapshots
+from pixtail.search import images, operations, problems, searching, snapshots, whole
 from pixtail.search.deps import Deps
 from pixtail.search.problems import MEDIA_TYPE, Problem
 from pixtail.search.security import DOCS_PATH, BodyLimit, Guard
@@ -45,10 +45,11 @@ def create_app(deps: Deps) -> FastAPI:
         responses=_ERRORS,
     )
     app.state.deps = deps
+    app.state.duplicates = whole.DuplicatesJob()
     problems.install(app)
     app.add_middleware(BodyLimit, max_bytes=deps.settings.pictures.max_bytes)
     app.add_middleware(Guard)  # the last one added is the outermost
-    for module in (searching, images, operations, snapshots):
+    for module in (searching, images, whole, operations, snapshots):
         app.include_router(module.router)
     app.add_api_route("/", _console, include_in_schema=False, methods=["GET", "HEAD"])
     app.mount("/console", StaticFiles(directory=CONSOLE))

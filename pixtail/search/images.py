@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from pixtail.core.errors import PictureError, Reason
-from pixtail.search.answers import API, VERSION_DIGITS, ImageAnswer, picture_ref
+from pixtail.search.answers import API, VERSION_DIGITS, ImageAnswer, VectorAnswer, picture_ref
 from pixtail.search.deps import Collaborators
 from pixtail.search.finding import find
 from pixtail.search.problems import ApiError, not_found
@@ -26,6 +26,18 @@ _MAGIC = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"RIFF", 
 def image(deps: Collaborators, image: ImageId) -> ImageAnswer:
     """What the index knows of the image: its columns, and which version of the row and picture they come from."""
     return ImageAnswer.of(find(deps, image), deps.settings.table)
+
+
+@router.get("/vectors/{id}", summary="Its vector")
+def vector(deps: Collaborators, image: ImageId) -> VectorAnswer:
+    """The vector that the index has of the image, and which model made it."""
+    point = find(deps, image, with_vector=True)
+    if point.vector is None:
+        raise not_found(f"image {point.id} has no vector", "Index it again")
+    values = list(point.vector)
+    return VectorAnswer(
+        id=point.id, model=point.sync.model if point.sync else None, dimension=len(values), vector=values
+    )
 
 
 @router.get(

@@ -59,6 +59,7 @@ def near_pairs(
     `vectors`: shape (n, dimension), float32, each of unit length; may be mapped from a file. Besides it takes a quarter of its size, and
     16 MiB. Raises `UsageError` when there are more than `most` pairs.
     """
+    min_score = min(min_score, 1 - ROUNDING)  # the product of a vector with itself need not be 1 to the last digit
     bounds = _bounding(vectors)
     blocks = [(i, j) for i in range(0, len(vectors), ROWS) for j in range(i, len(vectors), COLUMNS)]
     found, pairs = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))], 0

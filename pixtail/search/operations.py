@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from pixtail.search.answers import (
     API,
+    DetailsAnswer,
     FailureAnswer,
     FailuresAnswer,
     HealthAnswer,
@@ -19,8 +21,9 @@ from pixtail.search.answers import (
     StatsAnswer,
     VerifyRequest,
 )
-from pixtail.search.deps import Collaborators, Job
+from pixtail.search.deps import Collaborators, Deps, Job
 from pixtail.search.problems import ApiError
+from pixtail.search.statistics import describe
 from pixtail.search.writing import may_write
 
 router = APIRouter(tags=["operations"])
@@ -28,7 +31,11 @@ MAY_WRITE = [Depends(may_write)]
 
 
 @router.get(f"{API}/stats", summary="Counts, model, pipeline")
-def stats(deps: Collaborators) -> StatsAnswer:
+def stats(
+    deps: Collaborators,
+    details: Annotated[bool, Query(description="Count formats, sizes and models too. Reads every point.")] = False,
+    by: Annotated[list[str] | None, Query(description="A column to count the values of; with `details`.")] = None,
+) -> StatsAnswer:
     embedder = deps.embedder
     points = deps.store.count()
     return StatsAnswer(
@@ -36,7 +43,13 @@ def stats(deps: Collaborators) -> StatsAnswer:
         model=ModelAnswer(name=embedder.name, fingerprint=embedder.fingerprint, dimension=embedder.dimension),
         max_picture_bytes=deps.settings.pictures.max_bytes,
         pipeline=dict(deps.pipeline()),
+        details=_details(deps, by or []) if details else None,
     )
+
+
+def _details(deps: Deps, by: list[str]) -> DetailsAnswer:
+    dead_letters = Counter(str(failure["reason"]) for failure in deps.failures())
+    return DetailsAnswer(**describe(deps.store.scan(), by), dead_letters=dict(dead_letters.most_common()))
 
 
 @router.get(f"{API}/failures", summary="Pictures that fail now")

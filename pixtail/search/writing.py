@@ -1,4 +1,4 @@
-"""Who may change something: whoever knows `api.token`; without a token, the programs of this machine."""
+"""Who may change something, or have everything: whoever knows `api.token`; without a token, the programs of this machine."""
 
 from __future__ import annotations
 

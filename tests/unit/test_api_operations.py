@@ -88,6 +88,7 @@ def test_statistics_join_store_model_and_pipeline(client: TestClient, world: Wor
         "model": {"name": "colours", "fingerprint": "c0ffee", "dimension": 3},
         "max_picture_bytes": 50_000,
         "pipeline": {"lag_records": 7, "dead_letters": 2},
+        "details": None,
     }
 
 

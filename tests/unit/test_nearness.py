@@ -47,7 +47,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("few", [1, 64, 1000], ids=["never in full", "sometimes", "nearly always"])
-def test_no_pair_above_the_threshold_is_missed_and_none_below_is_named(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pair_above_the_threshold_is_missed_and_none_below_is_named(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nearness, "FEW", few)
 
     @given(
@@ -73,6 +75,13 @@ def test_pairs_across_blocks_of_the_real_size_are_found() -> None:
     for left, right in planted:
         vectors[right] = vectors[left]
     assert set(as_dict(near_pairs(vectors, 0.97))) == set(planted)
+
+
+def test_vectors_that_are_the_same_are_found_by_the_highest_least_score() -> None:
+    vectors = clouds(1, 30, 512, 0.0)
+    same = {(i, j) for i, j in combinations(range(30), 2) if np.array_equal(vectors[i], vectors[j])}
+    assert len(same) > 30
+    assert set(as_dict(near_pairs(vectors, 1.0))) == same
 
 
 def test_too_many_pairs_are_refused_with_the_remedy() -> None:
