@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pixtail.app.jobs import Show
 from pixtail.app.wiring import needs
@@ -13,9 +13,14 @@ from pixtail.core.lifecycle import Stop
 from pixtail.core.ports import Index, VectorStore
 from pixtail.core.settings import Settings
 
+if TYPE_CHECKING:
+    import httpx
+
 T = TypeVar("T")
 TIMEOUT_S = 60.0
 POLL_S = 0.3
+WHOLE_TIMEOUT_S = 600.0
+"""For what makes the other process look at its whole index before it answers."""
 
 Request = tuple[str, str, dict[str, Any]]
 """Method, path, and the further arguments of `httpx.request`."""
@@ -46,21 +51,44 @@ def ask_index(
         return from_api(call(busy.api, request))
 
 
+def no_collection(settings: Settings) -> PixtailError:
+    """There is nothing to ask yet."""
+    return PixtailError(
+        f"there is no collection {settings.qdrant.collection} in {settings.qdrant.url or settings.qdrant.path} yet",
+        "Start `pixtail run`, or name the settings of the one that runs with --config",
+    )
+
+
 def call(api: str, request: Request) -> Any:
     """The JSON that the API of another process answers with. Raises `StoreUnreachable`, and `PixtailError` in the API's own words."""
     import httpx
 
     method, path, options = request
-    try:
+    with _translated(api):
         answer = httpx.request(method, api + path, **{"timeout": TIMEOUT_S, "trust_env": False, **options})
+    if not answer.is_success:
+        raise _refusal(api, answer)
+    return answer.json()
+
+
+@contextmanager
+def _translated(api: str) -> Iterator[None]:
+    import httpx
+
+    try:
+        yield
     except httpx.TransportError as error:
         raise StoreUnreachable(
             f"the process that holds the store open does not answer at {api}: {error}", "Look at its log"
         ) from None
-    if answer.is_success:
-        return answer.json()
+
+
+def _refusal(api: str, answer: httpx.Response) -> PixtailError:
     problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-    raise PixtailError(f"{api} refused: {problem.get('detail') or answer.status_code}", problem.get("remedy", ""))
+    detail, remedy = problem.get("detail") or answer.status_code, problem.get("remedy", "")
+    if problem.get("type") == "urn:pixtail:problem:invalid-request":
+        return UsageError(str(detail), remedy)
+    return PixtailError(f"{api} refused: {detail}", remedy)
 
 
 def credentials(settings: Settings) -> dict[str, str]:
@@ -92,3 +120,30 @@ def have_done(
         raise PixtailError(f"the process at {api} could not do it: {problem}", state["remedy"])
     report: dict[str, Any] = state["report"]
     return report
+
+
+@contextmanager
+def streamed(
+    api: str, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str]
+) -> Iterator[Iterator[bytes]]:
+    """The lines of the API's answer, as they come. Raises as `ask` does, and `StoreUnreachable` for an answer that breaks off."""
+    import httpx
+
+    with (
+        _translated(api),
+        httpx.stream(
+            "GET", api + path, params=tuple(params), headers=headers, timeout=WHOLE_TIMEOUT_S, trust_env=False
+        ) as answer,
+    ):
+        if not answer.is_success:
+            answer.read()
+            raise _refusal(api, answer)
+        yield _lines(answer.iter_bytes())
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Ended by line feeds only: httpx's own lines end at U+2028 too, which JSON's texts may contain."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines

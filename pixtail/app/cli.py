@@ -188,6 +188,77 @@ def restore(
 
 
 @app.command()
+def similar(
+    image: Annotated[str, typer.Argument(metavar="ID", help="The row's key; of several columns with commas: 7,blue.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Most results.")] = 10,
+    min_score: Annotated[float | None, typer.Option(min=-1, max=1, help="Only results at least this similar.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The pictures that look most like the one of a row."""
+    from pixtail.app import searching
+
+    hits = searching.similar(load(config), image, limit, min_score)
+    _json({"hits": hits}) if as_json else searching.print_hits(hits, Console())
+
+
+@app.command()
+def duplicates(
+    min_score: Annotated[float, typer.Option(min=0.01, max=1, help="Least cosine similarity of two near ones.")] = 0.97,
+    exact: Annotated[bool, typer.Option("--exact", help="Only copies of the same file.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most groups of either kind.")] = 100,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Pictures that stand in the index more than once: the same file, or nearly the same picture."""
+    from pixtail.app.duplicates import duplicates as find
+    from pixtail.app.duplicates import print_duplicates
+
+    found = find(load(config), None if exact else min_score, limit, Console(stderr=True))
+    _json(found) if as_json else print_duplicates(found, Console())
+
+
+@app.command()
+def export(
+    form: Annotated[
+        Literal["jsonl", "npy"],
+        typer.Option("--format", "-f", help="JSON lines, or a NumPy array with JSON lines beside it."),
+    ] = "jsonl",
+    vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="Vectors too, or the rest alone.")] = True,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is standard output.")] = Path(
+        "-"
+    ),
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only images with this value, or null; may be repeated."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    config: Config = None,
+) -> None:
+    """Columns, bookkeeping and vectors of the index, in the order of ids."""
+    from pixtail.app.export import STDOUT
+    from pixtail.app.export import export as run_export
+
+    console = Console(stderr=True)
+    count = run_export(load(config), form, output, where or [], console, vectors=vectors, force=force)
+    if output != STDOUT:
+        _out(f"{count:,} images written to {output}")
+
+
+@app.command()
+def stats(
+    by: Annotated[list[str] | None, typer.Option(help="Count the values of this column; may be repeated.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """What the index consists of: points, formats, sizes, models, values of columns."""
+    from pixtail.app.stats import print_stats, read_stats
+
+    found = read_stats(load(config), by or [])
+    _json(found) if as_json else print_stats(found, Console())
+
+
+@app.command()
 def init(
     url: Annotated[
         str,
