@@ -128,7 +128,7 @@ def no_rollback() -> Mapping[str, Any]:
 class World:
     """Everything the API works with, all of it changeable by the test."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: MemoryStore = field(default_factory=MemoryStore)  # or any other one
     embedder: ColourEmbedder = field(default_factory=ColourEmbedder)
     pictures: PictureShelf = field(default_factory=PictureShelf)
     metrics: Metrics = field(default_factory=Metrics)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import orjson
 import pymysql
 import pytest
 from playwright.sync_api import expect
@@ -14,6 +17,7 @@ from playwright.sync_api import expect
 from pixtail.servers.parts import Part
 from pixtail.servers.prometheus import PrometheusServer
 from tests.acceptance.conftest import Demo
+from tests.acceptance.program import PIXTAIL, environment
 from tests.support import dashboard
 from tests.support.browser import chromium
 
@@ -58,6 +62,37 @@ def test_a_file_that_is_no_picture_is_refused_in_one_line(demo: Demo) -> None:
     assert answer.status == 1
     assert len(answer.err.strip().splitlines()) == 1, answer.err
     assert "Traceback" not in answer.err
+
+
+def test_everything_comes_out_while_the_pipeline_holds_the_store_open(demo: Demo, tmp_path: Path) -> None:
+    lines = demo.pixtail("export", "--no-vectors", "--where", "category=bus").out.splitlines()
+    assert {orjson.loads(line)["payload"]["category"] for line in lines} == {"bus"}
+    array = demo.pixtail("export", "--format", "npy", "--output", str(tmp_path / "all.npy"))
+    assert array.status == 0, array.err
+    vectors = np.load(tmp_path / "all.npy")
+    assert len(vectors) == len((tmp_path / "all.jsonl").read_bytes().splitlines()) == demo.points()
+    stats = demo.pixtail("stats", "--by", "category", "--json").json
+    assert stats["points"] == demo.points()
+    assert {"value": "bus", "count": len(lines)} in stats["by"]["category"]
+    assert demo.pixtail("stats", "--by", "colour").status == 2
+    nearest = demo.pixtail("similar", str(orjson.loads(lines[0])["id"]), "--limit", "1", "--json").json["hits"][0]
+    duplicates = demo.pixtail("duplicates", "--min-score", f"{nearest['score'] - 1e-4}", "--json").json
+    assert nearest["id"] in {member["id"] for group in duplicates["near"] for member in group}
+    missing = demo.pixtail("similar", "999999999")
+    assert (missing.status, "no image '999999999'" in missing.last_line) == (1, True)
+
+
+@pytest.mark.parametrize(("into", "status", "words"), [("| head -c 100", 0, []), ("> /dev/full", 1, ["space left"])])
+def test_an_export_into_a_pipe_that_closes_is_quiet_and_into_a_full_disk_is_not(
+    demo: Demo, into: str, status: int, words: list[str]
+) -> None:
+    command = f"{PIXTAIL} export --config {demo.config} {into}"
+    ran = subprocess.run(
+        command, shell=True, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    said = ran.stderr.strip().splitlines()
+    assert (ran.returncode, len(said)) == (status, len(words)), ran.stderr
+    assert all(word in line for word, line in zip(words, said, strict=True)), said
 
 
 def test_a_row_inserted_by_hand_fails_visibly_and_leaves_with_its_row(demo: Demo) -> None:
