@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROWS, COLUMNS = 1024, 2048  # a block of scores has 8 MiB
 SAMPLE = 8192
-MOST_PAIRS = 2_000_000
+MOST_PAIRS = 1_000_000
 ROUNDING = 1e-5
 """More than what single precision loses in sums of some thousand terms that add up to 1."""
 FEW = 64

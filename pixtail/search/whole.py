@@ -88,7 +88,7 @@ class DuplicatesJob:
         self._lock = threading.Lock()
         self._question: Any = None
         self._result: Future[Duplicates] = Future()
-        self._ended_s: float | None = None
+        self._ended_s: float | None = None  # of one that succeeded
 
     def result(self, question: Any, work: Callable[[Between], Duplicates]) -> Future[Duplicates]:
         """Of the same question that is under way or was answered within the last minute, else of a new search. Raises `ApiError` while the
@@ -104,11 +104,10 @@ class DuplicatesJob:
             return self._result
 
     def _is_fresh(self) -> bool:
-        ended_s = self._ended_s or 0.0
-        return self._result.exception() is None and time.monotonic() - ended_s < KEEP_S
+        return self._ended_s is not None and time.monotonic() - self._ended_s < KEEP_S
 
     def _start(self, question: Any, work: Callable[[Between], Duplicates]) -> None:
-        self._question, self._result, self.progress = question, Future(), (0, 0)
+        self._question, self._result, self._ended_s, self.progress = question, Future(), None, (0, 0)
         # A daemon: nobody waits for it when the process ends.
         threading.Thread(target=self._run, args=(work, self._result), name="duplicates", daemon=True).start()
 

@@ -186,6 +186,14 @@ def test_a_search_that_fails_says_why_and_is_tried_again(client: TestClient, wor
     assert client.get(DUPLICATES).json()["points"] == 4
 
 
+def test_a_search_that_fails_is_not_kept_because_the_one_before_succeeded(client: TestClient, world: World) -> None:
+    assert client.get(DUPLICATES).status_code == 200
+    world.store.fail_with = StoreUnreachable("Qdrant does not answer")
+    assert client.get(DUPLICATES, params={"limit": 7}).status_code == 503
+    world.store.fail_with = None
+    assert client.get(DUPLICATES, params={"limit": 7}).status_code == 200
+
+
 def test_too_many_near_pairs_are_a_wrong_question(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pixtail.search.nearness.near_pairs.__kwdefaults__", {"most": 0, "between": lambda *_: None})
     assert "higher least score" in problem(client.get(DUPLICATES, params={"min_score": 0.01}), 422)["remedy"]
