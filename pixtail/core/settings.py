@@ -316,7 +316,7 @@ class Api(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     token: SecretStr | None = None
-    """Unset: only loopback may write."""
+    """Unset: only loopback may write, or take out the whole index."""
 
 
 class Verify(Section):

@@ -29,6 +29,8 @@ LINES_A_CHUNK = 256
 WAIT_S = 5.0
 """A request waits so long for its answer, and is then told to come again: a proxy gives up after a minute or so."""
 KEEP_S = 60.0
+MOST_REST_S = 0.5
+"""Before the first block the points were read, which takes far longer than a block."""
 
 
 @router.get(
@@ -127,7 +129,7 @@ class DuplicatesJob:
         def rest(done: int, of: int) -> None:
             nonlocal begun
             self.progress = (done, of)
-            time.sleep(time.monotonic() - begun)
+            time.sleep(min(time.monotonic() - begun, MOST_REST_S))
             begun = time.monotonic()
 
         return rest
