@@ -361,9 +361,9 @@ def test_a_window_grows_while_no_picture_is_needed_and_shrinks_with_the_first_th
 
 def test_no_more_pictures_are_loaded_ahead_than_keep_the_model_busy() -> None:
     bench = Bench(batch=2)
-    for number in range(500):
+    for number in range(248):  # windows of 8 to 128
         bench.write("d", number)
-    for number in range(500, 700):
+    for number in range(248, 448):
         bench.write("c", number)
     ahead = 0
     decode = bench.embedder.decode
