@@ -44,8 +44,8 @@ from sink.edge import EdgeStore
 
 SAMPLES = 200
 FIRST_UPLOAD = 10_000_000
-RATE = 20  # uploads a second
-WARM_UP = 20  # uploads that do not count
+RATE = 20  # transactions a second, of one upload each unless it is said otherwise
+WARM_UP = 20  # uploads that do not count, if there are many more
 
 
 class Timed(EdgeStore):
@@ -112,28 +112,33 @@ class Pipeline:
             metrics=Metrics(),
         )
 
-    def send_backlog(self, rows: int) -> None:
-        self._producer.commit({self._topics.changes: [self._record(Op.READ, number) for number in range(rows)]})
+    def send(self, op: Op, rows: int) -> None:
+        self._producer.commit({self._topics.changes: [self._record(op, number) for number in range(rows)]})
 
-    def upload(self, seconds: float) -> list[float]:
+    def upload(self, seconds: float, rows_per_s: float = RATE) -> list[float]:
         """At a constant rate; how long each took, in seconds, sorted."""
-        numbers = self._write(seconds, self._topics.changes)
+        numbers = self._write(seconds, self._topics.changes, rows_per_s)
         self.wait([FIRST_UPLOAD + number for number in numbers])
         self._ended_s = [time.perf_counter()]
-        return sorted(self.store.done_s[FIRST_UPLOAD + n] - self._sent_s[FIRST_UPLOAD + n] for n in numbers[WARM_UP:])
+        return sorted(
+            self.store.done_s[FIRST_UPLOAD + n] - self._sent_s[FIRST_UPLOAD + n]
+            for n in numbers[min(WARM_UP, len(numbers) // 4) :]
+        )
 
     def upload_unread(self, seconds: float) -> None:
         """The same, to a topic that nobody reads meanwhile."""
-        self._write(seconds, self._topics.state)
+        self._write(seconds, self._topics.state, RATE)
         self._ended_s = [time.perf_counter()]
 
-    def _write(self, seconds: float, topic: str) -> range:
-        begun, numbers = time.perf_counter(), range(int(RATE * seconds))
-        for number in numbers:
-            time.sleep(max(0.0, begun + number / RATE - time.perf_counter()))
-            self._sent_s[FIRST_UPLOAD + number] = time.perf_counter()
-            self._producer.commit({topic: [self._record(Op.CREATE, FIRST_UPLOAD + number)]})
-        return numbers
+    def _write(self, seconds: float, topic: str, rows_per_s: float) -> range:
+        begun, written = time.perf_counter(), 0
+        for tick in range(int(RATE * seconds)):
+            time.sleep(max(0.0, begun + tick / RATE - time.perf_counter()))
+            due = range(written, int((tick + 1) * rows_per_s / RATE))
+            self._sent_s.update(dict.fromkeys((FIRST_UPLOAD + number for number in due), time.perf_counter()))
+            self._producer.commit({topic: [self._record(Op.CREATE, FIRST_UPLOAD + number) for number in due]})
+            written = due.stop
+        return range(written)
 
     def wait(self, ids: Sequence[int]) -> None:
         while not all(number in self.store.done_s for number in ids):
@@ -162,18 +167,18 @@ def main() -> None:
         with closing(Pipeline(kafka, "uploads", folder, model)) as alone, alone.working():
             uploads = alone.upload(seconds)
         with closing(Pipeline(kafka, "backlog", folder, model)) as backlog:
-            backlog.send_backlog(rows)
+            backlog.send(Op.READ, rows)
             with backlog.working():
                 rate = backlog.rate(rows)
         seconds = min(seconds, 0.5 * rows / rate)
         with closing(Pipeline(kafka, "beside", folder, model)) as beside:
-            beside.send_backlog(rows)
+            beside.send(Op.READ, rows)
             with beside.working():
                 beside.wait([0])
                 beside.upload_unread(seconds)
                 rate_beside = beside.rate(rows)
         with closing(Pipeline(kafka, "both", folder, model)) as both:
-            both.send_backlog(rows)
+            both.send(Op.READ, rows)
             with both.working():
                 both.wait([0])
                 among = both.upload(seconds)
