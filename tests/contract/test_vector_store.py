@@ -414,6 +414,17 @@ def test_a_large_batch_is_applied_whole(store: VectorStore) -> None:
     assert store.count() == 700
 
 
+def test_a_bulk_load_is_found_while_it_lasts_and_afterwards(store: VectorStore) -> None:
+    store.begin_bulk()
+    store.apply([upsert(i, 1, vector=direction(i)) for i in range(300)])
+    assert [hit.point.id for hit in store.search(direction(7), limit=1)] == [7]
+    pause = threading.Event()
+    while not store.end_bulk():
+        pause.wait(0.01)
+    assert [hit.point.id for hit in store.search(direction(7), limit=1)] == [7]
+    assert store.count() == 300
+
+
 def test_an_empty_batch_is_nothing(store: VectorStore) -> None:
     assert (store.apply([]).written, store.apply([]).stale) == (0, frozenset())
 
