@@ -24,7 +24,7 @@ REQUEST = {"repair": True, "chunk_rows": 5, "wait_s": 1.0}
 
 def drifted() -> Report:
     report = Report(rows=3, points=2)
-    report.note_found([Difference(1, Verdict.MISSING, (1,), 0), Difference(2, Verdict.STALE, (2,), 5)])
+    report.note_left([Difference(1, Verdict.MISSING, (1,), 0), Difference(2, Verdict.STALE, (2,), 5)])
     return report
 
 
@@ -70,7 +70,7 @@ def test_a_report_is_printed_in_words(capsys: pytest.CaptureFixture[str]) -> Non
     from rich.console import Console
 
     report = drifted()
-    report.failed, report.foreign, report.changing = 1, 2, 3
+    report.failed, report.foreign, report.changing, report.repaired = 1, 2, 3, 1
     report.note_left([Difference(2, Verdict.STALE, (2,), 5)])
     report.note_unsettled("no worker runs")
     print_report(report.as_json(), Console(width=120))

@@ -26,17 +26,17 @@ class Difference:
 
 @dataclass(slots=True)
 class Report:
-    """`drift` counts what is wrong at the end, `found` what was wrong before a repair; `beyond` those that were too many to be looked at
-    again, which both count. `settled` is False if the pipeline did not pass
-    the moment of the comparison: what differs may be on its way. `changing`: rows that changed whenever they were looked at."""
+    """`drift` counts what is wrong at the end; `beyond` those among them that were too many to be looked at again. `settled` is False if
+    the pipeline did not pass the moment of the comparison: what differs may be on its way. `changing`: rows that changed whenever they
+    were looked at."""
 
     rows: int = 0
     points: int = 0
     failed: int = 0
     foreign: int = 0
     changing: int = 0
+    repaired: int = 0
     settled: bool = True
-    found: Counter[Verdict] = field(default_factory=Counter)
     drift: Counter[Verdict] = field(default_factory=Counter)
     beyond: Counter[Verdict] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -48,10 +48,6 @@ class Report:
     def ok(self) -> bool:
         return not self.drift.total()
 
-    @property
-    def repaired(self) -> int:
-        return self.found.total() - self.drift.total()
-
     def note_harmless(self, verdict: Verdict) -> None:
         self.failed += verdict is Verdict.FAILED
         self.foreign += verdict is Verdict.FOREIGN
@@ -59,10 +55,6 @@ class Report:
     def note_unsettled(self, problem: str) -> None:
         self.settled = False
         self.notes.append(f"What differs may still be on its way: {problem}")
-
-    def note_found(self, differences: Sequence[Difference]) -> None:
-        self.note_left(differences)
-        self.found = self.drift.copy()
 
     def note_left(self, differences: Sequence[Difference]) -> None:
         self.differences = differences

@@ -85,12 +85,14 @@ class Verifier:
         """Call it once. Raises `ServerUnreachable`, `SettingError`; `Stopping` when it is time to stop."""
         began, report = time.monotonic(), self._report
         self._failing = self._pipeline.failing()
-        remaining = self._settled(self._compared())
-        report.note_found(remaining)
-        if options.repair and remaining and report.settled:
-            self._repair(remaining)
-            remaining = self._settled(remaining)
-            report.note_left(remaining)
+        found = self._settled(self._compared())
+        report.note_left(found)
+        if options.repair and found and report.settled:
+            changing = report.changing
+            self._repair(found)
+            left = self._settled(found)
+            report.note_left(left)
+            report.repaired = len(found) - len(left) - (report.changing - changing)
         report.took_s = time.monotonic() - began
         return report
 
@@ -154,7 +156,7 @@ class Verifier:
                 return [*confirmed, *candidates]
             self._failing = self._pipeline.failing()
             candidates = self._looked_again(candidates, before, rows, confirmed)
-        self._report.changing = len(candidates)
+        self._report.changing += len(candidates)
         return confirmed
 
     def _seen(self, candidates: Iterable[Difference]) -> Iterator[tuple[PointId, Seen]]:
