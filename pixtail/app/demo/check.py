@@ -52,6 +52,7 @@ class Checks:
             ("a picture finds itself", self.image_search),
             ("INSERT: searchable", self.insert),
             ("UPDATE of the title: new payload, nothing encoded", self.update_title),
+            ("UPDATE of a brand: new name in all its points, nothing encoded", self.rename_brand),
             ("UPDATE of the picture: new vector", self.update_picture),
             ("UPDATE of the primary key: point moved", self.change_key),
             ("DELETE: point gone", self.delete),
@@ -102,6 +103,16 @@ class Checks:
         encoded = self._encoded()
         self._database.execute("UPDATE images SET title = %s WHERE id = %s", ("renamed by the check ✓", self._id))
         seconds = self._wait(lambda: self._payload("title") == "renamed by the check ✓", "the new title")
+        self._expect(self._encoded() == encoded, f"{self._encoded() - encoded:.0f} pictures were encoded again")
+        return f"after {_ms(seconds)}"
+
+    def rename_brand(self) -> str:
+        encoded, brand = self._encoded(), self._payload("brand_id")
+        self._database.execute("UPDATE brands SET name = %s WHERE id = %s", ("Renamed ✓", brand))
+        seconds = self._wait(lambda: self._payload("brand_name") == "Renamed ✓", "the brand's new name")
+        shown = [hit["payload"] for hit in self._api.search("a vehicle", limit=100)]
+        names = {payload["brand_name"] for payload in shown if payload["brand_id"] == brand}
+        self._expect(names <= {"Renamed ✓"}, f"points of the brand show the names {names}")
         self._expect(self._encoded() == encoded, f"{self._encoded() - encoded:.0f} pictures were encoded again")
         return f"after {_ms(seconds)}"
 

@@ -35,6 +35,14 @@ url = "{mysql}"
 [kafka]
 bootstrap = "{kafka}"
 partitions = 3
+[[table.lookups]]
+table = "brands"
+column = "brand_id"
+take = {{ name = "brand_name", chinese_name = "brand_chinese_name" }}
+[[table.lookups]]
+table = "models"
+column = "model_id"
+take = {{ name = "model_name" }}
 [pictures]
 root = "{pictures}"
 [model]
