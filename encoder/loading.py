@@ -29,11 +29,11 @@ class Loader:
     """Loads pictures in threads of its own. Network waits overlap widely; decoding, which takes a core and the picture's full size in
     memory, happens once per core."""
 
-    def __init__(self, pictures: PictureSource, embedder: Embedder, metrics: Metrics) -> None:
+    def __init__(self, pictures: PictureSource, embedder: Embedder, metrics: Metrics, fetchers: int = FETCHERS) -> None:
         self._pictures = pictures
         self._embedder = embedder
         self._metrics = metrics
-        self._pool = ThreadPoolExecutor(FETCHERS, "picture")
+        self._pool = ThreadPoolExecutor(fetchers, "picture")
         self._decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def submit(self, row: Row, plan: Encode) -> Future[Loaded]:

@@ -20,7 +20,7 @@ from encoder.forgetting import Forgetting
 from encoder.gauges import Gauges
 from encoder.held_store import HeldStore
 from encoder.letters import filing_key, letter, malformed, outdated_by, to_clear, to_file
-from encoder.loading import Loader
+from encoder.loading import FETCHERS, Loader
 from encoder.lookups import LookupChanges, Lookups
 from encoder.outage import Outage
 from encoder.plan import Collapsed, collapse
@@ -106,6 +106,7 @@ class Worker:
         metrics: Metrics,
         lookups: LookupChanges | None = None,
         outage_limit_s: float = OUTAGE_LIMIT_S,
+        fetchers: int = FETCHERS,
     ) -> None:
         self._topic = topic
         self._consumers = [live] if backlog is None else [live, backlog]
@@ -117,6 +118,7 @@ class Worker:
         self._model = model
         self._metrics = metrics
         self._outage_limit_s = outage_limit_s
+        self._fetchers = fetchers
         self._lookups = Lookups(table, lookups)
         self._outage = Outage()
         self._gauges = Gauges(metrics, store)
@@ -134,7 +136,7 @@ class Worker:
 
     def run(self, stop: Stop) -> None:
         """Works until `stop`; finishes the window in hand, commits it, and leaves the group."""
-        loaders = [Loader(self._pictures, self._embedder, self._metrics) for _ in self._consumers]
+        loaders = [Loader(self._pictures, self._embedder, self._metrics, self._fetchers) for _ in self._consumers]
         try:
             with suppress(Stopping):
                 self._work(loaders, stop)

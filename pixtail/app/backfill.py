@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import orjson
 from rich.console import Console
 
 from ingest.backfill import Request, Stage, from_json, must_ask, stage, to_json
@@ -70,7 +72,25 @@ def _lines(file: Path | None) -> list[str]:
         text = sys.stdin.read() if file == Path("-") else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the file {file} cannot be read: {error}") from error
+    if text.lstrip().startswith("["):
+        return _failures(text, file)
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _failures(text: str, file: Path) -> list[str]:
+    """The ids of a file that `reindex --failures` has written."""
+    try:
+        return [_line(failure["id"]) for failure in orjson.loads(text)]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UsageError(f"the file {file} is no list of failures", "Write one id on each line") from error
+
+
+def _line(key: Any) -> str:
+    if not isinstance(key, list):
+        return str(key)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(key)
+    return line.getvalue()
 
 
 def _id(key: tuple[str, ...], text: str) -> tuple[str, ...]:

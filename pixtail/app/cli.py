@@ -335,6 +335,7 @@ def reindex(
     model: Annotated[str | None, typer.Option(help="The new model, if not that of the settings.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many points, and do not swap.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Pictures encoded at a time.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=256, help="Pictures fetched at a time.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Begin anew, whatever is there.")] = False,
     only_missing: Annotated[
         bool, typer.Option("--only-missing", help="Fill the holes of the collection that is searched.")
@@ -349,7 +350,7 @@ def reindex(
     from pixtail.app.reindex import command
     from pixtail.app.reindex.planning import Options
 
-    options = Options(model, limit, batch, force, only_missing, accept, dry_run)
+    options = Options(model, limit, batch, concurrency, force, only_missing, accept, dry_run)
     outcome = command.reindex(load(config), options, Console(stderr=True))
     if failures is not None:
         command.write_failures(outcome, failures)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -131,10 +132,15 @@ def open_generation(settings: Settings, index: Index, metrics: Metrics, name: st
 
 
 def worker_of(
-    settings: Settings, topics: Topics, pictures: PictureSource, metrics: Metrics, generation: Generation
+    settings: Settings,
+    topics: Topics,
+    pictures: PictureSource,
+    metrics: Metrics,
+    generation: Generation,
+    **how: Any,
 ) -> Service:
     """The worker that keeps a generation true, in consumer groups of its own. An empty collection is filled from the topic's start: whoever
-    loses a collection, or removes it, has it made anew."""
+    loses a collection, or removes it, has it made anew. `how`: further arguments of `Worker`."""
     with needs("encode"):
         from encoder.worker import Worker
     if generation.store.count() == 0:
@@ -155,6 +161,7 @@ def worker_of(
         model=settings.model,
         metrics=metrics,
         lookups=lookup_topics(settings, topics, generation.name),
+        **how,
     )
 
 

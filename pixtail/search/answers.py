@@ -191,6 +191,7 @@ class ReindexRequest(BaseModel):
     model: str | None = Field(None, description="Its name; else the settings'.")
     limit: int | None = Field(None, ge=1, description="Stop after so many points, and do not swap.")
     batch: int | None = Field(None, ge=1, le=4096, description="Pictures encoded at a time.")
+    concurrency: int | None = Field(None, ge=1, le=256, description="Pictures fetched at a time.")
     force: bool = Field(False, description="Begin anew, whatever is there.")
     only_missing: bool = Field(False, description="Fill the holes of the collection that is searched.")
     accept: bool = Field(False, description="Swap whatever the gate says.")

@@ -69,6 +69,18 @@ def test_a_file_has_an_id_on_each_line(tmp_path: Path) -> None:
     assert of(file=file, ids=["2"]) == selected(ids=["1", "2", "3"])
 
 
+def test_a_file_of_failures_names_rows_too(tmp_path: Path) -> None:
+    file = tmp_path / "failures.json"
+    file.write_text('[{"id": 3, "reason": "not_found"}, {"id": "a,b", "reason": "corrupt"}]')
+    assert of(file=file) == selected(ids=["3", "a,b"])
+    file.write_text('[{"id": [7, "a,b"], "reason": "corrupt"}]')
+    assert of(PAIR, file=file).ids == (("7", "a,b"),)
+    for content in ('["3"]', "[{}]", "[3"):
+        file.write_text(content)
+        with pytest.raises(UsageError, match="no list of failures"):
+            of(file=file)
+
+
 def test_a_file_without_ids_does_not_choose_all_rows(tmp_path: Path) -> None:
     for content in (b"", b"\n", b"\xff\xfe"):
         (tmp_path / "ids").write_bytes(content)

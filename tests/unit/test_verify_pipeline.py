@@ -12,12 +12,17 @@ from ingest.position import Position, Snapshot, State, to_json
 from ingest.selection import selected
 from ingest.tablerows import End
 from pixtail.app.verify.expected import asked, id_of_record, key_of
-from pixtail.app.verify.pipeline import _listened
+from pixtail.app.verify.pipeline import _passed
 from pixtail.bus.requests import StateWatch
-from pixtail.core.changes import key_bytes
-from pixtail.core.points import StoredPoint, point_id
+from pixtail.core.changes import Row, key_bytes
+from pixtail.core.points import Payload, StoredPoint, point_id
 from pixtail.core.settings import Table
 from sink.verify import digest
+
+
+def no_names(_row: Row) -> Payload:
+    return {}
+
 
 PLACES = Server("mysql", "8.0.40", "", {})
 HERE, BEFORE = Position(None, "binlog.000002", 900), Position(None, "binlog.000002", 899)
@@ -36,7 +41,7 @@ BACKFILL = selected(ids=[7])
 )
 def test_a_moment_is_passed_once_all_rows_before_it_are_written(state: State | None, passed: bool) -> None:
     watch = SimpleNamespace(look=lambda: None, state=None if state is None else to_json(state))
-    assert _listened(cast(StateWatch, watch), End(HERE, PLACES)) is passed
+    assert _passed(cast(StateWatch, watch), End(HERE, PLACES)) is passed
 
 
 NUMBERS, NAMES, BOTH = Table(), Table(key="name"), Table(key=("shelf", "n"), rename={"shelf": "where"})
@@ -76,8 +81,8 @@ def test_a_dead_letter_is_about_the_point_of_its_key() -> None:
 
 def test_a_row_asks_for_what_the_worker_would_write() -> None:
     row = {"id": 7, "file_path": "a.jpg", "title": None}
-    found = asked(row, NUMBERS)
+    found = asked(row, NUMBERS, no_names)
     assert (found.id, found.key, found.ref, found.readable) == (7, (7,), "a.jpg", True)
     assert found.columns == digest({"image_id": 7, "file_path": "a.jpg"})
-    assert asked({**row, "file_path": None}, NUMBERS).ref is None
-    assert asked({"id": 7}, NUMBERS).readable is False
+    assert asked({**row, "file_path": None}, NUMBERS, no_names).ref is None
+    assert asked({"id": 7}, NUMBERS, no_names).readable is False

@@ -32,7 +32,6 @@ from pixtail.core.metrics import Metrics
 from pixtail.core.ports import Embedder, Index, PictureSource
 from pixtail.core.settings import Settings
 from sink.gate import Facts, objections, recall
-from sink.verify import Verdict
 
 LOOK_EVERY_S = 0.5
 WINDOWS_BEHIND = 4
@@ -120,9 +119,16 @@ class Reindex:
         return replace(outcome, seconds=round(time.monotonic() - begun, 3))
 
     def _move(self, todo: Plan, new: Generation, stop: Stop) -> Outcome:
-        worker = worker_of(self._settings, self._topics, self._pictures, Metrics(), new)
+        how = {} if self._options.concurrency is None else {"fetchers": self._options.concurrency}
+        worker = worker_of(self._settings, self._topics, self._pictures, Metrics(), new, **how)
+        beside = todo.generation != todo.former  # nobody searches it yet
+        if beside:
+            new.store.begin_bulk()
         with at_work(worker, stop) as failed:
             finished = self._catch_up(new, stop, failed)
+            while finished and beside and not stop and not new.store.end_bulk():
+                self._show("Building the index of the vectors", 0, 0)
+                stop.wait(LOOK_EVERY_S)
             judged = self._judge(todo, new, stop) if finished and todo.swaps else None
             against = () if judged is None else judged.objections
             swap_s = None
@@ -159,9 +165,8 @@ class Reindex:
     def _judge(self, todo: Plan, new: Generation, stop: Stop) -> Judged:
         """The new collection is compared with MySQL while its worker goes on. What the topic has lost is sent again."""
         report = self._verify(new, self._show, stop)
-        completed = report.found[Verdict.MISSING]
-        if completed:
-            structlog.get_logger().warning("the topic had lost rows, they were read from MySQL", rows=completed)
+        if report.repaired:
+            structlog.get_logger().warning("what the topic had lost was read from MySQL", rows=report.repaired)
         sampled, found = recall(new.store)
         facts = Facts(
             former=0 if todo.former is None else self._index.store(todo.former).count(),
@@ -171,7 +176,7 @@ class Reindex:
             sampled=sampled,
             found=found,
         )
-        return Judged((*report.notes, *objections(facts)), completed)
+        return Judged((*report.notes, *objections(facts)), report.repaired)
 
     def _swap(self, todo: Plan) -> float:
         """Seconds. Of the former collections one is kept."""

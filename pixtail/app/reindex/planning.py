@@ -11,12 +11,14 @@ from sink.collection import fingerprint_of
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`model`: its name, if not the settings'. `limit`: stop after so many points and do not swap. `force`: begin anew, whatever is there;
+    """`model`: its name, if not the settings'. `limit`: stop after so many points and do not swap. `concurrency`: pictures
+    fetched at a time. `force`: begin anew, whatever is there;
     `only_missing`: fill the holes of the collection that is searched; `accept`: swap whatever the gate says."""
 
     model: str | None = None
     limit: int | None = None
     batch: int | None = None
+    concurrency: int | None = None
     force: bool = False
     only_missing: bool = False
     accept: bool = False
