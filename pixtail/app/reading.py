@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from rich.console import Console
 
 from pixtail.app.asking import ask, credentials, no_collection, streamed
+from pixtail.app.jobs import Show
 from pixtail.app.progress import RowProgress
 from pixtail.app.wiring import needs
 from pixtail.core.errors import StoreBusy, UsageError
@@ -68,10 +68,6 @@ def whole_index(
     params = [("vectors", str(with_vectors).lower()), *where]
     with streamed(api, "/api/v1/export", params, credentials(settings)) as lines:
         yield Reading(about, map(from_line, lines))
-
-
-Show: TypeAlias = Callable[[str, int, int], None]
-"""What is being done, rows done, and about how many there are."""
 
 
 @contextmanager

@@ -38,7 +38,11 @@ MOST_REST_S = 0.5
     summary="Everything, a line for each image",
     dependencies=[Depends(may_write)],
     response_class=StreamingResponse,
-    responses={200: {"content": {LINES: {}}}, 403: {"description": "Neither this machine nor the token"}},
+    responses={
+        200: {"content": {LINES: {}}},
+        401: {"description": "The wrong token"},
+        403: {"description": "Another machine, and no token is set"},
+    },
     openapi_extra={"parameters": [COLUMNS_PARAMETER]},
 )
 def export(deps: Collaborators, request: Request, vectors: bool = False) -> StreamingResponse:

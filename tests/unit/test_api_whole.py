@@ -37,7 +37,7 @@ def world() -> World:
 
 @pytest.fixture
 def client(world: World) -> TestClient:
-    return TestClient(create_app(world.deps()), client=LOCAL)
+    return TestClient(create_app(world.deps()), client=LOCAL, base_url="http://127.0.0.1")
 
 
 def points(answer: httpx2.Response) -> list[StoredPoint]:
@@ -77,11 +77,9 @@ def test_a_long_export_comes_in_pieces_and_whole(
     assert [point.id for point in points(client.get(EXPORT))] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("host", "status"), [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403), ("x", 403)]
-)
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.1", 403), ("x", 403)])
 def test_without_a_token_only_this_machine_gets_everything(world: World, host: str, status: int) -> None:
-    answer = TestClient(create_app(world.deps()), client=(host, 1)).get(EXPORT)
+    answer = TestClient(create_app(world.deps()), client=(host, 1), base_url="http://localhost").get(EXPORT)
     assert answer.status_code == status
     if status == 403:
         assert "api.token" in problem(answer, 403)["remedy"]
@@ -89,14 +87,16 @@ def test_without_a_token_only_this_machine_gets_everything(world: World, host: s
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [({"Authorization": "Bearer s3cret"}, 200), ({"Authorization": "Bearer s3cre"}, 403), ({}, 403)],
+    [({"Authorization": "Bearer s3cret"}, 200), ({"Authorization": "Bearer s3cre"}, 401), ({}, 401)],
 )
 def test_with_a_token_everybody_needs_it_and_anybody_with_it_gets_everything(
     world: World, header: dict[str, str], status: int
 ) -> None:
     world.settings = Settings(api=Api(token=SecretStr("s3cret")))
     for host in ("127.0.0.1", "192.0.2.1"):
-        answer = TestClient(create_app(world.deps()), client=(host, 1)).get(EXPORT, headers=header)
+        answer = TestClient(create_app(world.deps()), client=(host, 1), base_url="http://localhost").get(
+            EXPORT, headers=header
+        )
         assert answer.status_code == status
         assert "s3cret" not in answer.text
 
