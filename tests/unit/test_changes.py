@@ -81,8 +81,9 @@ def test_the_operation_of_a_record_of_debezium_is_told_too(op: str, wrapped: boo
     assert {is_read(orjson.dumps(body)) for body in bodies} == {op == "r"}
 
 
-@given(st.none() | st.binary())
-def test_what_is_no_change_is_no_rows_reading(value: bytes | None) -> None:
+@given(st.none() | st.binary().filter(lambda value: b'"op":"r"' not in value))
+def test_what_says_nothing_of_an_operation_is_no_rows_reading(value: bytes | None) -> None:
+    """A broken record that does is either lane's: one takes it, and finds it unreadable."""
     assert not is_read(value)
 
 
