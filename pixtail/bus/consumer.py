@@ -74,7 +74,7 @@ class ChangeConsumer:
     def open(self) -> None:
         """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
         reach(self._kafka)
-        self._forget()
+        self._polled, self._done, self._saved = {}, {}, {}
         with translated(self._kafka):
             self._consumer = KafkaConsumer(
                 **client_options(self._kafka),
@@ -152,7 +152,10 @@ class ChangeConsumer:
         return self._save(COMMIT_TIMEOUT_S)
 
     def _save_in_time(self) -> None:
-        if time.monotonic() - self._saved_at < SAVE_EVERY_S and not self._client()._coordinator.need_rejoin():
+        coordinator = self._client()._coordinator
+        if coordinator._join_task is not None:
+            return  # no member now
+        if time.monotonic() - self._saved_at < SAVE_EVERY_S and not coordinator.need_rejoin():
             return
         self._pass_on()
         self._save(COMMIT_TIMEOUT_S)
@@ -161,30 +164,26 @@ class ChangeConsumer:
         """Past what is not ours: the other lane's records, and the transaction markers behind the last finished one. Else what is idle
         shows a lag for ever, be it a group or one partition beside busy ones."""
         places = self._client().assignment()
-        idle = [tp for tp in places if self._polled.get(tp.partition) == self._done.get(tp.partition)]
+        idle = [tp for tp in places if self._done.get(tp.partition, -1) >= self._polled.get(tp.partition, -1)]
         positions = {tp.partition: self._client().position(tp, timeout_ms=0) for tp in idle}
-        ahead = {p: at for p, at in positions.items() if at is not None and at > self._done.get(p, -1)}
-        self._done.update(ahead)
-        self._polled.update(ahead)
+        self._done.update({p: at for p, at in positions.items() if at is not None and at > self._done.get(p, -1)})
 
     def _save(self, timeout_s: float) -> bool:
+        """Of the partitions that it still has: another member may be further in the others."""
         self._saved_at = time.monotonic()
-        unsaved = {p: offset for p, offset in self._done.items() if self._saved.get(p) != offset}
-        offsets = {TopicPartition(self._topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in unsaved.items()}
+        assigned = {tp.partition for tp in self._client().assignment()}
+        unsaved = {p: at for p, at in self._done.items() if p in assigned and self._saved.get(p) != at}
+        offsets = {TopicPartition(self._topic, p): OffsetAndMetadata(at, "", -1) for p, at in unsaved.items()}
         with translated(self._kafka):
             try:
                 if offsets:
                     self._client().commit(offsets, timeout_ms=int(timeout_s * 1000))
             except _MOVED_ON:
                 structlog.get_logger().info("partitions were given to another worker", partitions=sorted(unsaved))
-                self._forget()
+                self._saved = {}
                 return False
         self._saved.update(unsaved)
         return True
-
-    def _forget(self) -> None:
-        """What was polled and not saved comes again, here or elsewhere."""
-        self._polled, self._done, self._saved = {}, {}, {}
 
     def lag(self) -> dict[int, int]:
         """Per assigned partition, the records behind the broker's last word, as far as this member has fetched."""

@@ -435,6 +435,31 @@ def test_what_is_finished_is_saved_before_the_group_is_shared_out_anew(
     assert {c.entry.seq for c in again} == set(range(100, 130)), "and nothing a second time"
 
 
+def test_what_is_not_finished_is_never_saved_however_often_the_group_is_shared_out_anew(
+    settings: Kafka,
+    topics: Topics,
+    producer: TransactionalProducer,
+    consumer: ChangeConsumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pixtail.bus.consumer.SAVE_EVERY_S", 0.0)
+    producer.commit({topics.changes: [change(key, key + 1) for key in range(30)]})
+    finished = {p: at for p, at in next_offsets(drain(consumer, 30)).items() if p == 0}
+    consumer.finish(finished)
+    for _ in range(2):
+        with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, "live"))) as other:
+            other.open()
+
+            def shared(other: ChangeConsumer = other) -> bool:
+                consumer.poll(0, 10)
+                other.poll(0, 10)
+                return {len(consumer.lag()), len(other.lag())} == {1, 2}
+
+            assert until(shared, SHARED_OUT_S)
+        assert until(lambda: consumer.poll(0, 10) == [] and len(consumer.lag()) == 3, SHARED_OUT_S)
+        assert {p: at for p, at in consumer.committed().items() if at} == finished
+
+
 def test_each_lane_reads_over_the_others_records(
     settings: Kafka, topics: Topics, producer: TransactionalProducer
 ) -> None:
