@@ -109,27 +109,19 @@ class QdrantStore:
         return Applied(len(writes) - sum(map(len, refusals)), frozenset().union(*refusals))
 
     def begin_bulk(self) -> None:
-        info = self._describe(self._where())
-        if info is None:
-            raise missing(self._alias, self._place)
-        self._threshold_kb = info.config.optimizer_config.indexing_threshold or INDEXING_THRESHOLD_KB
+        self._threshold_kb = self._bulk_info().config.optimizer_config.indexing_threshold or INDEXING_THRESHOLD_KB
         self._set_threshold(0)
 
     def end_bulk(self) -> bool:
-        info = self._describe(self._where())
-        if info is None:
-            raise missing(self._alias, self._place)
+        info = self._bulk_info()
         threshold_kb = info.config.optimizer_config.indexing_threshold
-        if (
-            threshold_kb == 0 or info.status == models.CollectionStatus.GREY
-        ):  # grey: it waits for somebody to change something
+        asleep = info.status == models.CollectionStatus.GREY  # until somebody changes something
+        if threshold_kb == 0 or asleep:
             self._set_threshold(threshold_kb or self._threshold_kb)
             return False
         if isinstance(info.optimizer_status, models.OptimizersStatusOneOf1):
             problem = f"{self._place} cannot build the index of {self._alias}: {info.optimizer_status.error}"
-            raise StoreUnreachable(
-                problem, "Look at the server's log; the points are there, and searches read them all"
-            )
+            raise StoreUnreachable(problem, "Look at the server's log; searches find everything meanwhile")
         return info.status == models.CollectionStatus.GREEN
 
     def snapshot(self, file: Path) -> int:
@@ -280,6 +272,12 @@ class QdrantStore:
         if info is None:
             raise missing(name, self._place)
         log.info("collection created", place=self._place, collection=name, dimension=dimension)
+        return info
+
+    def _bulk_info(self) -> models.CollectionInfo:
+        info = self._describe(self._where())
+        if info is None:
+            raise missing(self._alias, self._place)
         return info
 
     def _set_threshold(self, kilobytes: int) -> None:
