@@ -77,7 +77,7 @@ verify.every = "1h"
     mariadb.execute(f"DROP DATABASE {unique}")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_drift_is_found_shown_to_prometheus_and_mended_while_run_goes_on(site: Site) -> None:
     with Running("run", cwd=site.folder) as run:
         run.until(lambda: site.points() == 6, "six points")

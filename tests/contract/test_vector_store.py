@@ -18,6 +18,7 @@ from pixtail.core.errors import DimensionMismatch, ModelMismatch, PixtailError, 
 from pixtail.core.points import Delete, Gone, PointId, SetNames, StoredPoint, Sync, Truncate, Write, lookup_version
 from pixtail.core.ports import VectorStore
 from sink.memory import MemoryStore
+from sink.verify import digest
 from tests.support.points import DIMENSION, direction, set_payload, sync, upsert
 from tests.support.stores import (
     FINGERPRINT,
@@ -292,6 +293,28 @@ def test_columns_are_set_over_the_version_that_was_seen_only(store: VectorStore)
 def test_a_payload_without_a_point_makes_none(store: VectorStore) -> None:
     assert store.apply([set_payload(1, 6)]).stale == frozenset()
     assert store.versions([1]) == {}
+
+
+def test_columns_come_back_with_the_digest_that_they_were_written_with(store: VectorStore) -> None:
+    """A verification takes every difference for a fault: of numbers that are integers and floats, of depths, of empty things."""
+    columns = {
+        "text": "Ä\u0000\n😀",
+        "empty": "",
+        "integer": 5,
+        "float": 5.0,
+        "small": 1e-300,
+        "large": 1.7976931348623157e308,
+        "exact": 0.1,
+        "wide": LAST_ID,
+        "yes": True,
+        "none": None,
+        "document": {"b": [1, 2.0, None, {"x": {}}, []], "a": {"n": None, "deep": [[LAST_ID]]}},
+        "list": [],
+    }
+    store.apply([upsert(1, 1, columns), upsert(2, 1, {"text": "old"})])
+    store.apply([set_payload(2, 2, columns)])
+    assert [digest(point.payload) for point in store.get([1, 2])] == [digest(columns)] * 2
+    assert [digest(point.payload) for point in store.scan()] == [digest(columns)] * 2
 
 
 def test_a_null_column_is_absent_whichever_way_it_was_written(store: VectorStore) -> None:
