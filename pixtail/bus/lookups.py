@@ -64,8 +64,7 @@ class LookupTopics:
             places = [place for topic in self._topics for place in self._places(topic)]
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            self._followed = {place: self._committed(place, ends[place]) for place in places}
+            self._followed = {place: self._committed(place) for place in places}
 
     def read(self) -> list[LookedUp]:
         """What has come since the last call, all of it; at first, everything. Raises `BusUnreachable`."""
@@ -91,10 +90,10 @@ class LookupTopics:
             raise BusUnreachable(f"the topic {topic} is not there", "Start the listener: pixtail listen")
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
-    def _committed(self, place: TopicPartition, end: int) -> int:
-        """0 for an offset that is of other settings, or of a topic that has been made anew since."""
+    def _committed(self, place: TopicPartition) -> int:
+        """0 for an offset that is of other settings. With a topic that is deleted Kafka forgets the group's offsets in it."""
         found = self._open().committed(place, metadata=True, timeout_ms=int(COMMIT_TIMEOUT_S * 1000))
-        return found.offset if found is not None and found.metadata == self._meaning and found.offset <= end else 0
+        return found.offset if found is not None and found.metadata == self._meaning else 0
 
     def _looked_up(self, record: Any) -> LookedUp:
         place = TopicPartition(record.topic, record.partition)

@@ -14,6 +14,7 @@ from encoder.fakes import FakeDeadLetters, FakeEmbedder, FakePictures
 from encoder.worker import Worker
 from ingest.preflight import examine
 from pixtail.app.services import _lookups
+from pixtail.bus.client import admin_client
 from pixtail.bus.consumer import ChangeConsumer
 from pixtail.bus.inspection import lane_group
 from pixtail.bus.lookups import LookedUp, LookupTopics
@@ -260,6 +261,22 @@ def test_what_was_followed_for_other_settings_counts_for_nothing(brands: Brands)
         reader.commit()
     with brands.reader("other names") as reader:
         assert told(reader, 1) == [("brands", 1, False)]
+
+
+def test_what_was_followed_in_a_topic_that_has_been_made_anew_counts_for_nothing(brands: Brands) -> None:
+    brands.send(1, 1, 1)
+    with brands.reader() as reader:
+        told(reader, 3)
+        reader.commit()
+    with admin_client(brands.settings) as admin:
+        admin.delete_topics([brands.topics.changes])
+        wait_for(lambda: brands.topics.changes not in admin.list_topics(), "the topic gone")
+    ensure_topics(brands.settings, brands.topics, dead_letters=False)
+    brands.producer.close()
+    brands.producer.open()
+    brands.send(1)
+    with brands.reader() as reader:
+        assert told(reader, 1) == [("brands", 4, False)]
 
 
 def test_a_topic_that_is_not_there_is_waited_for(kafka: KafkaServer, unique: str) -> None:
