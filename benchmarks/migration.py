@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/migration.py [--quick]
 
 A real Kafka and the embedded store; 100,000 points of 512 dimensions. The models are stand-ins that take next to no time, and so are the
-pictures, so that all that is measured is Pixtail's own: replay, store, swap. Searches run all the while, up to fifty a second, in the process
-that does the work, as in `pixtail run`. The comparison with MySQL before the swap is left out: `benchmarks/verify.py` has it.
+pictures, so that all that is measured is Pixtail's own: replay, store, swap. Searches run all the while, up to fifty a second, in the
+process that does the work, as in `pixtail run`. The comparison with MySQL before the swap is left out: `benchmarks/verify.py` has it.
 """
 
 from __future__ import annotations

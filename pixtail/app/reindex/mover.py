@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
@@ -25,7 +25,9 @@ from pixtail.app.verify.report import Report
 from pixtail.app.wiring import embedder
 from pixtail.bus.consumer import LANES
 from pixtail.bus.inspection import forget_groups, lane_group, worker_lag
+from pixtail.bus.lookups import lookup_group
 from pixtail.bus.topics import Topics, ensure_topics
+from pixtail.core.backoff import Stopping
 from pixtail.core.errors import SettingError
 from pixtail.core.lifecycle import Service, Stop
 from pixtail.core.metrics import Metrics
@@ -129,7 +131,9 @@ class Reindex:
             while finished and beside and not stop and not new.store.end_bulk():
                 self._show("Building the index of the vectors", 0, 0)
                 stop.wait(LOOK_EVERY_S)
-            judged = self._judge(todo, new, stop) if finished and todo.swaps else None
+            judged = None
+            with suppress(Stopping):
+                judged = self._judge(todo, new, stop) if finished and todo.swaps else None
             against = () if judged is None else judged.objections
             swap_s = None
             if judged is not None and not stop and not failed and (not against or self._options.accept):
@@ -193,7 +197,8 @@ class Reindex:
         self._forget(generation)
 
     def _forget(self, groups: str) -> None:
-        forget_groups(self._settings.kafka, [lane_group(self._topics, lane, groups) for lane in LANES])
+        lanes = [lane_group(self._topics, lane, groups) for lane in LANES]
+        forget_groups(self._settings.kafka, [*lanes, lookup_group(self._topics, groups)])
 
 
 @contextmanager
