@@ -101,7 +101,7 @@ def _table(subject: Subject) -> str:
     if (true_database, true_name) != (database, name):
         raise SettingError(
             f"the server calls the table {true_database}.{true_name}, and so does its binlog, not {database}.{name}",
-            f"{_set(subject, 'name', true_name)}, and the database of mysql.url to {true_database}",
+            f"{_set(subject, 'name', true_name)} and the database of mysql.url to {true_database}",
         )
     if kind == "VIEW":
         raise SettingError(
