@@ -221,8 +221,8 @@ def duplicates(
 @app.command()
 def export(
     form: Annotated[
-        Literal["jsonl", "npy"],
-        typer.Option("--format", "-f", help="JSON lines, or a NumPy array with JSON lines beside it."),
+        Literal["jsonl", "npy", "parquet"],
+        typer.Option("--format", "-f", help="JSON lines, a NumPy array with JSON lines beside it, or Parquet."),
     ] = "jsonl",
     vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="Vectors too, or the rest alone.")] = True,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is standard output.")] = Path(

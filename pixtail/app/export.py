@@ -1,4 +1,4 @@
-"""`export`: what the index holds, as JSON lines, or as a NumPy array with JSON lines beside it."""
+"""`export`: what the index holds, as JSON lines, as a Parquet table, or as a NumPy array with JSON lines beside it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import BinaryIO, Literal, TypeAlias
 
 from rich.console import Console
 
+from pixtail.app.jobs import Show
 from pixtail.app.reading import bar, conditions, watched, whole_index
 from pixtail.app.wiring import needs
 from pixtail.core.errors import PixtailError, UsageError
 from pixtail.core.points import StoredPoint
 from pixtail.core.settings import Settings
 
-Format: TypeAlias = Literal["jsonl", "npy"]
+Format: TypeAlias = Literal["jsonl", "npy", "parquet"]
 STDOUT = Path("-")
 
 
@@ -42,6 +43,9 @@ def export(
     files = _files(form, output, vectors)
     for file in files:
         _refuse(file, force)
+    if form == "parquet":
+        with bar(console) as show, _readable_errors(output), appearing(output) as table:
+            return _parquet(settings, conditions(where), vectors, show, table)
     write = _npy if form == "npy" else _jsonl
     with (
         bar(console) as show,
@@ -58,7 +62,9 @@ def _files(form: Format, output: Path, vectors: bool) -> list[Path]:
     if form == "jsonl":
         return [output]
     if output == STDOUT:
-        raise UsageError("an array cannot be written to standard output", "Name a file: -o vectors.npy")
+        raise UsageError(f"{form} cannot be written to standard output", f"Name a file: -o images.{form}")
+    if form == "parquet":
+        return [output]
     if not vectors:
         raise UsageError("--format npy is an array of the vectors, so --no-vectors leaves nothing", "Leave it out")
     return [output, output.with_suffix(".jsonl")]
@@ -107,6 +113,15 @@ def _npy(points: Iterable[StoredPoint], array: BinaryIO, lines: BinaryIO) -> int
         lines.write(to_line(replace(point, vector=None)))
     header(count, dimension)
     return count
+
+
+def _parquet(settings: Settings, where: Sequence[tuple[str, str]], vectors: bool, show: Show, file: BinaryIO) -> int:
+    with needs("export"):
+        from pixtail.app import parquet
+    with whole_index(settings, where) as reading:
+        columns = parquet.columns_of(watched(reading, show, "looking at columns"))
+    with whole_index(settings, where, with_vectors=vectors) as reading:
+        return parquet.write(watched(reading, show, "exporting"), columns, file)
 
 
 @contextmanager

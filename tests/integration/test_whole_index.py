@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 import pytest
+from pyarrow import parquet
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -160,9 +161,28 @@ def test_similar_pictures_are_the_nearest_without_the_picture_itself(settings: S
     assert caught.value.exit_status == 1
 
 
+def test_a_parquet_table_has_the_columns_under_their_names(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "all.parquet"
+    assert export(settings, "parquet", file, [], NOBODY) == ROWS + 1
+    table = parquet.read_table(file)
+    with whole_index(settings, with_vectors=True) as reading:
+        points = list(reading.points)
+    assert table["id"].to_pylist() == [point.id for point in points]
+    assert table["title"].to_pylist() == [point.payload.get("title") for point in points]
+    assert [row["sha256"] for row in table["sync"].to_pylist()] == [p.sync.facts.sha256 for p in points if p.sync]
+    assert np.allclose(np.stack(table["vector"].to_numpy()), np.array([point.vector for point in points]))
+    assert export(settings, "parquet", tmp_path / "bare.parquet", ["category=bus"], NOBODY, vectors=False) == ROWS // 2
+    assert "vector" not in parquet.read_schema(tmp_path / "bare.parquet").names
+
+
 @pytest.mark.parametrize(
     ("form", "output", "vectors", "words"),
-    [("npy", "-", True, "standard output"), ("npy", "a.npy", False, "--no-vectors"), ("jsonl", "no/a", True, "folder")],
+    [
+        ("npy", "-", True, "standard output"),
+        ("parquet", "-", True, "standard output"),
+        ("npy", "a.npy", False, "--no-vectors"),
+        ("jsonl", "no/a", True, "folder"),
+    ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
     tmp_path: Path, form: Any, output: str, vectors: bool, words: str
