@@ -13,7 +13,7 @@ import pytest
 from encoder.fakes import FakeDeadLetters, FakeEmbedder, FakePictures
 from encoder.worker import Worker
 from ingest.preflight import examine
-from pixtail.app.services import _lookups
+from pixtail.app.following import lookup_topics
 from pixtail.bus.client import admin_client
 from pixtail.bus.consumer import ChangeConsumer
 from pixtail.bus.inspection import lane_group
@@ -118,7 +118,7 @@ class Shop(Source):
             table=self.settings.table,
             model=Model(batch=4, max_wait_ms=5),
             metrics=Metrics(),
-            lookups=_lookups(self.settings, self.topics),
+            lookups=lookup_topics(self.settings, self.topics, ""),
         )
 
     def shown(self) -> dict[Any, dict[str, Any]]:
