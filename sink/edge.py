@@ -38,9 +38,10 @@ from sink.edge_files import (
     tombstones_file,
 )
 from sink.edge_ledger import Ledger
-from sink.edge_requests import id_of, naming, operations, search_filter, shard_config, truncation
+from sink.edge_requests import id_of, index, naming, operations, search_filter, shard_config, truncation
 from sink.edge_snapshot import pack
-from sink.points import check_vectors, conditions, stored_point
+from sink.indexes import told_types, typed_paths, untyped_columns
+from sink.points import check_vectors, conditions, path_of, stored_point
 from sink.scanning import PAGE, Page, pages
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class EdgeStore:
         lock: OpenerLock | None = None,
         api_address: str | None = None,
         datatype: str = "float32",
+        indexes: Mapping[str, str] = NOTHING,
         min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
         self._path = path
@@ -76,6 +78,8 @@ class EdgeStore:
         self._generation = generation
         self._place = f"the embedded store in {path}"
         self._datatype = datatype
+        self._indexes = indexes
+        self._untyped: frozenset[str] = frozenset()  # columns whose index waits for a first value
         self._min_free_bytes = min_free_bytes
         self._lock = lock or OpenerLock(path / f"{alias}.lock", api_address)
         self._pointer = Pointer(path, alias)
@@ -92,6 +96,7 @@ class EdgeStore:
             collection = self._require()
             require_dimension(collection.dimension, dimension, self._alias, self._place)
             require_model(generation_of(self._alias, collection.folder.name), fingerprint, self._alias, self._place)
+            self._index_typed(collection)
             with self._translated("vacuum"), self._writing:
                 collection.shard.optimize()  # at the start only: it holds the interpreter while it copies
 
@@ -284,8 +289,23 @@ class EdgeStore:
         if deletes := [write for write in accepted if isinstance(write, Delete)]:
             with self._translated("write to"):
                 collection.ledger.put(deletes)
+        self._index_untyped(collection, accepted)
         self._update(collection, operations(accepted, present))
         return frozenset(write.id for write in group) - {write.id for write in accepted}
+
+    def _index_typed(self, collection: _Collection) -> None:
+        present = collection.shard.info().payload_schema
+        missing_paths = {path: kind for path, kind in typed_paths(self._indexes).items() if path not in present}
+        with self._writing:
+            self._update(collection, [index(path, kind) for path, kind in missing_paths.items()])
+        self._untyped = untyped_columns(self._indexes, present)
+
+    def _index_untyped(self, collection: _Collection, writes: Iterable[PointWrite]) -> None:
+        if self._untyped:
+            payloads = [write.payload for write in writes if not isinstance(write, Delete)]
+            told = told_types(self._untyped, payloads)
+            self._update(collection, [index(path_of(column), kind) for column, kind in told.items()])
+            self._untyped -= told.keys()
 
     def _update(self, collection: _Collection, operations: Iterable[Any]) -> None:
         with self._translated("write to"):

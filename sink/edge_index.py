@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from pixtail.core.ports import VectorStore
+from pixtail.core.ports import NOTHING, VectorStore
 from sink.collection import collection_name, generation_of, require_not_current
 from sink.edge import EdgeStore
 from sink.edge_files import MADE_BY, OpenerLock, Pointer, readable_errors, tombstones_file
@@ -17,10 +17,19 @@ from sink.edge_files import MADE_BY, OpenerLock, Pointer, readable_errors, tombs
 class EdgeIndex:
     """An `Index` in the folder `path`. Thread-safe; one object in one process at a time, others get `StoreBusy`."""
 
-    def __init__(self, path: Path, alias: str, *, api_address: str | None = None, datatype: str = "float32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        alias: str,
+        *,
+        api_address: str | None = None,
+        datatype: str = "float32",
+        indexes: Mapping[str, str] = NOTHING,
+    ) -> None:
         self._path = path
         self._alias = alias
         self._datatype = datatype
+        self._indexes = indexes
         self._file_lock = OpenerLock(path / f"{alias}.lock", api_address)
         self._pointer = Pointer(path, alias)
         self._stores: dict[str, EdgeStore] = {}
@@ -50,7 +59,12 @@ class EdgeIndex:
         with self._lock:
             if generation not in self._stores:
                 self._stores[generation] = EdgeStore(
-                    self._path, self._alias, generation, lock=self._file_lock, datatype=self._datatype
+                    self._path,
+                    self._alias,
+                    generation,
+                    lock=self._file_lock,
+                    datatype=self._datatype,
+                    indexes=self._indexes,
                 )
             return self._stores[generation]
 

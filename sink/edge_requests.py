@@ -16,6 +16,7 @@ from qdrant_edge import (
     HasIdCondition,
     IsEmptyCondition,
     MatchValue,
+    PayloadSchemaType,
     Point,
     RangeFloat,
     UpdateOperation,
@@ -90,6 +91,11 @@ def naming(write: SetNames) -> UpdateOperation:
     if write.ids is not None:
         must.append(HasIdCondition(set(write.ids)))
     return UpdateOperation.set_payload_by_filter(Filter(must=must), names_of(write))
+
+
+def index(path: str, kind: str) -> UpdateOperation:
+    """`kind` as the settings write it. Making one that is there is no harm."""
+    return UpdateOperation.create_field_index(path, getattr(PayloadSchemaType, kind.capitalize()))
 
 
 def search_filter(wanted: Iterable[Condition], exclude: Collection[PointId]) -> Filter:

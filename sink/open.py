@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixtail.core.metrics import Metrics
 from pixtail.core.ports import Index, VectorStore
-from pixtail.core.settings import Settings
+from pixtail.core.settings import Qdrant, Settings
 from sink.measured import MeasuredStore
 
 # Each adapter brings its vendor's library, which takes its time to import: only the one that is used.
@@ -23,7 +23,7 @@ def open_store(settings: Settings, *, metrics: Metrics | None = None, api_addres
 
 def open_index(settings: Settings, *, api_address: str | None = None) -> Index:
     """As `open_store`, with all the collections."""
-    qdrant = settings.qdrant
+    qdrant = _with_lookups(settings)
     if qdrant.url:
         from sink.qdrant_connection import server
         from sink.qdrant_index import QdrantIndex
@@ -31,11 +31,13 @@ def open_index(settings: Settings, *, api_address: str | None = None) -> Index:
         return QdrantIndex(server(qdrant), qdrant.collection, qdrant)
     from sink.edge_index import EdgeIndex
 
-    return EdgeIndex(qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype)
+    return EdgeIndex(
+        qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype, indexes=qdrant.indexes
+    )
 
 
 def _store(settings: Settings, api_address: str | None) -> VectorStore:
-    qdrant = settings.qdrant
+    qdrant = _with_lookups(settings)
     if qdrant.url:
         from sink.qdrant import QdrantStore
         from sink.qdrant_connection import server
@@ -43,4 +45,12 @@ def _store(settings: Settings, api_address: str | None) -> VectorStore:
         return QdrantStore(server(qdrant), qdrant.collection, qdrant)
     from sink.edge import EdgeStore
 
-    return EdgeStore(qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype)
+    return EdgeStore(
+        qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype, indexes=qdrant.indexes
+    )
+
+
+def _with_lookups(settings: Settings) -> Qdrant:
+    """A renamed brand is a write by filter: without an index it would read every point."""
+    columns = {settings.table.point_name(column): "auto" for column in settings.table.lookup_columns}
+    return settings.qdrant.model_copy(update={"indexes": {**columns, **settings.qdrant.indexes}})

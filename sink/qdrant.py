@@ -20,6 +20,7 @@ from pixtail.core.ports import NOTHING, Applied
 from pixtail.core.settings import Qdrant
 from sink.batches import Naming, PointWrite, groups, overtaken, refused, undone, versions
 from sink.collection import collection_name, generation_of, missing, no_snapshot, require_dimension, require_model
+from sink.indexes import told_types, untyped_columns
 from sink.points import check_vectors, conditions, path_of, stored_point
 from sink.qdrant_aliases import Aliases
 from sink.qdrant_connection import Connection
@@ -27,8 +28,6 @@ from sink.qdrant_layout import (
     INDEXING_THRESHOLD_KB,
     missing_indexes,
     new_collection,
-    told_types,
-    untyped_columns,
     wanted_indexes,
 )
 from sink.qdrant_ledger import Ledger
@@ -81,7 +80,7 @@ class QdrantStore:
         require_model(generation_of(self._alias, name), fingerprint, self._alias, self._place)
         for path, kind in missing_indexes(wanted_indexes(self._settings), info.payload_schema).items():
             self._index(name, path, kind)
-        self._untyped = untyped_columns(self._settings, info.payload_schema)
+        self._untyped = untyped_columns(self._settings.indexes, info.payload_schema)
         Ledger(self._connection, name).prepare()
         if self._aliases.collection() is None:
             self._aliases.first(name)

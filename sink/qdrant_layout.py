@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from qdrant_client import models
 
-from pixtail.core.points import Payload
 from pixtail.core.settings import Qdrant
-from sink.points import SEQ_PATH, path_of, portable
+from sink.indexes import typed_paths
+from sink.points import SEQ_PATH
 
 INDEXING_THRESHOLD_KB = 20_000
 """From which size on a segment gets its graph, if nobody set anything else: Qdrant's own default."""
@@ -47,43 +47,9 @@ def _quantization(settings: Qdrant) -> models.QuantizationConfig | None:
 
 def wanted_indexes(settings: Qdrant) -> dict[str, str]:
     """JSON path → type, of those whose type is known: the version's, which every write asks for, and the columns'."""
-    typed = {path_of(column): kind for column, kind in settings.indexes.items() if kind != "auto"}
-    return {SEQ_PATH: "integer", **typed}
+    return {SEQ_PATH: "integer", **typed_paths(settings.indexes)}
 
 
 def missing_indexes(wanted: Mapping[str, str], present: Mapping[str, models.PayloadIndexInfo]) -> dict[str, str]:
     """Those that are not there, or are of another type."""
     return {path: kind for path, kind in wanted.items() if path not in present or present[path].data_type != kind}
-
-
-def untyped_columns(settings: Qdrant, present: Collection[str]) -> frozenset[str]:
-    """Columns that are to have an index, of whatever type fits the first value that comes."""
-    auto = (column for column, kind in settings.indexes.items() if kind == "auto")
-    return frozenset(column for column in auto if path_of(column) not in present)
-
-
-def told_types(columns: Collection[str], payloads: Sequence[Payload]) -> dict[str, str]:
-    """Column → type of the index that suits its first value; without those that have none yet."""
-    kinds = {column: _first_kind(column, payloads) for column in columns}
-    return {column: kind for column, kind in kinds.items() if kind is not None}
-
-
-def _first_kind(column: str, payloads: Sequence[Payload]) -> str | None:
-    return next(filter(None, (_kind(portable(payload.get(column))) for payload in payloads)), None)
-
-
-def _kind(value: Any) -> str | None:
-    """Of an array, its first element's; an object has none."""
-    match value:
-        case bool():
-            return "bool"
-        case int():
-            return "integer"
-        case float():
-            return "float"
-        case str():
-            return "keyword"
-        case [first, *_]:
-            return _kind(first)
-        case _:
-            return None

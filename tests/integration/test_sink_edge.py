@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pixtail.core.errors import DimensionMismatch, SettingError, StoreBusy, StoreUnreachable
-from pixtail.core.points import Delete, Gone, StoredPoint
+from pixtail.core.points import Delete, Gone, SetNames, StoredPoint
 from sink import edge, edge_files
 from sink.edge import WRITES_PER_FLUSH, EdgeStore
 from sink.edge_files import sync_file
@@ -363,3 +363,41 @@ def test_a_damaged_collection_is_reported_and_not_replaced(path: Path, store: Ed
         damaged.prepare(DIMENSION, "f00d")
     assert (path / "images__f00d").exists()
     damaged.close()
+
+
+# --- payload indexes ---------------------------------------------------------------------------------------------------------
+
+
+def indexed(path: Path) -> EdgeStore:
+    return EdgeStore(path, "images", indexes={"category": "keyword", "brand_id": "auto"})
+
+
+def index_names(store: EdgeStore) -> set[str]:
+    return set(store._require().shard.info().payload_schema)
+
+
+def test_columns_are_indexed_as_the_settings_say_and_stay_so(path: Path) -> None:
+    with closing(indexed(path)) as store:
+        store.prepare(DIMENSION, "f00d")
+        assert index_names(store) == {"category"}, "nobody knows yet what brand_id is"
+        payloads = [{"category": "bus", "brand_id": n % 3} for n in range(30)]
+        store.apply([upsert(n, 1, payload) for n, payload in enumerate(payloads)])
+        assert index_names(store) == {"category", "brand_id"}
+        store.apply([SetNames("brand_id", 2, {"brand_name": "Two"}, "_sync_brands_brand_id", 5)])
+        store.apply([Delete(2, 9)])
+    with closing(indexed(path)) as again:
+        again.prepare(DIMENSION, "f00d")
+        assert index_names(again) == {"category", "brand_id"}
+        found = again.search(direction(1), limit=30, where={"brand_id": 2, "category": "bus"})
+        assert {hit.point.id for hit in found} == {n for n in range(30) if n % 3 == 2} - {2}
+        assert {hit.point.payload["brand_name"] for hit in found} == {"Two"}
+        assert again.search(direction(1), limit=30, where={"brand_id": "2"}) == [], "a text is no number"
+
+
+def test_an_index_is_added_to_points_that_are_there(path: Path, store: EdgeStore) -> None:
+    store.apply([upsert(n, 1, {"category": "bus" if n % 2 else "car"}) for n in range(10)])
+    store.close()
+    with closing(indexed(path)) as again:
+        again.prepare(DIMENSION, "f00d")
+        assert index_names(again) == {"category"}
+        assert len(again.search(direction(1), limit=10, where={"category": "bus"})) == 5
