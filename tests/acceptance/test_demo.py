@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.program import Running, pixtail
 
-CHECKS = 11
+CHECKS = 12
 
 
 @pytest.mark.timeout(400)

@@ -93,8 +93,10 @@ class Checks:
 
     def insert(self) -> str:
         sample = self._sample(Subject("bus", "purple", "snow"), 1)
+        encoded = self._encoded()
         self._id = self._database.insert_one(sample)
         seconds = self._wait_for_image(self._id)
+        self._wait(lambda: self._encoded() > encoded, "the count of encoded pictures")  # it follows the point
         ids = [hit["id"] for hit in self._api.search("purple bus in the snow", limit=10)]
         self._expect(self._id in ids, f"search for “purple bus in the snow” found {ids}, without {self._id}")
         return f"id {self._id} after {_ms(seconds)}"
