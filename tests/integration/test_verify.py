@@ -120,7 +120,7 @@ class Site:
     def verify(self, *, repair: bool = False, wait_s: float = 60) -> Report:
         options = Options(repair=repair, chunk_rows=5, wait_s=wait_s)
         fingerprint = self.clip.fingerprint
-        return verified(self.source.settings, self.store, fingerprint, options, lambda *_: None, Stop())
+        return verified(self.source.settings, self.store, "", fingerprint, options, lambda *_: None, Stop())
 
     def insert(self, first: int, last: int) -> None:
         values = ", ".join(f"({n}, '{self.files[n % SAMPLES]}', {VALUES})" for n in range(first, last + 1))
