@@ -26,6 +26,7 @@ LEAVE_TIMEOUT_S = 3.0
 # kafka-python joins and rejoins a group inside polls, and gets nowhere in short ones: meanwhile one lasts so long now and then.
 JOIN_S = 0.02
 JOIN_EVERY_S = 0.25
+LONGEST_JOIN_S = 0.5
 # How long a poll goes on while it finds nothing but the other lane's records.
 SKIP_S = 0.2
 # How often it is saved how far this member is: each time costs the broker as much as a record.
@@ -69,12 +70,13 @@ class ChangeConsumer:
         self._polled: dict[int, int] = {}  # partition → offset after the last record returned
         self._done: dict[int, int] = {}  # partition → offset after the last record finished
         self._saved: dict[int, int] = {}  # partition → offset committed here
-        self._saved_at = self._waited_at = 0.0
+        self._saved_at = self._waited_at = self._joining_since = 0.0
 
     def open(self) -> None:
         """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
         reach(self._kafka)
         self._polled, self._done, self._saved = {}, {}, {}
+        self._joining_since = time.monotonic()
         with translated(self._kafka):
             self._consumer = KafkaConsumer(
                 **client_options(self._kafka),
@@ -107,8 +109,11 @@ class ChangeConsumer:
         while True:
             self._finish_joining()
             self._save_in_time()
+            wait_ms = self._wait_ms(timeout_s)
+            if wait_ms is None:
+                return []
             with translated(self._kafka):
-                batches = self._client().poll(timeout_ms=self._wait_ms(timeout_s), max_records=max_records)
+                batches = self._client().poll(timeout_ms=wait_ms, max_records=max_records)
             mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
             if mine:
                 return mine
@@ -122,11 +127,17 @@ class ChangeConsumer:
         if coordinator._join_task is not None:
             coordinator.request_rejoin()  # it waits for the join that is under way, and begins no other
 
-    def _wait_ms(self, timeout_s: float) -> int:
+    def _wait_ms(self, timeout_s: float) -> int | None:
+        """None: better not at all now. A join that is answered inside a poll of no length is begun anew by the next one, and so it may go
+        on between two members for ever; so while one is under way, the polls are few and the longer, the longer it takes."""
         now_s = time.monotonic()
-        if timeout_s < JOIN_S and now_s - self._waited_at > JOIN_EVERY_S and self._joining():
+        if not self._joining():
+            self._joining_since = now_s
+        elif timeout_s < JOIN_S:
+            if now_s - self._waited_at < JOIN_EVERY_S:
+                return None if self._client()._coordinator.need_rejoin() else int(timeout_s * 1000)
             self._waited_at = now_s
-            return int(JOIN_S * 1000)
+            timeout_s = min(max(JOIN_S, (now_s - self._joining_since) / 10), LONGEST_JOIN_S)
         return int(timeout_s * 1000)
 
     def _joining(self) -> bool:
