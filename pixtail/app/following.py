@@ -7,6 +7,7 @@ another one, the process loads that one's model, and goes on where its groups ar
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Generation:
 
 
 class Following:
-    """A `Service` that keeps `current` the generation that the alias names. `current` may be read by any thread."""
+    """A `Service` that keeps `current` the generation that the alias names. Thread-safe."""
 
     name = "index"
 
@@ -50,9 +51,10 @@ class Following:
         self._metrics = metrics
         self._moved: list[Callable[[Generation], None]] = []
         self._refused: str | None = None  # a generation whose model cannot be had here
+        self._looking = threading.Lock()  # a model is loaded once, however many look meanwhile
 
     def on_move(self, do: Callable[[Generation], None]) -> None:
-        """`do` is called, in the service's thread, with each new generation."""
+        """`do` is called with each new generation, by whoever looks first."""
         self._moved.append(do)
 
     def ready(self) -> bool:
@@ -68,11 +70,12 @@ class Following:
 
     def look(self) -> None:
         """Follows the alias if it has moved. Raises `StoreUnreachable`."""
-        named = self.index.current()
-        if named is None or named == self.current.name:
-            self._refused = None
-        elif named != self._refused:
-            self._follow(named)
+        with self._looking:
+            named = self.index.current()
+            if named is None or named == self.current.name:
+                self._refused = None
+            elif named != self._refused:
+                self._follow(named)
 
     def _follow(self, name: str) -> None:
         try:

@@ -121,6 +121,20 @@ def test_a_process_that_cannot_follow_goes_on_with_the_former_one_and_is_not_rea
     assert process.ready()
 
 
+def test_of_many_that_look_at_once_one_follows() -> None:
+    index = MemoryIndex()
+    process, seen = followed(index), list[Generation]()
+    process.on_move(lambda generation: (time.sleep(0.05), seen.append(generation))[1])
+    build(index, "new")
+    index.swap(NEW)
+    threads = [threading.Thread(target=process.look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [generation.name for generation in seen] == [NEW]
+
+
 def test_a_store_that_is_away_leaves_everything_as_it_is() -> None:
     index = MemoryIndex()
     process, stop = followed(index), Stop()
