@@ -90,9 +90,12 @@ class EdgeStore:
     def prepare(self, dimension: int, fingerprint: str, made_by: Mapping[str, str] = NOTHING) -> None:
         with self._opening:
             self._lock.acquire()
+            name = collection_name(self._alias, self._generation or fingerprint)
             if self._folder() is None:
                 require_space(self._path, self._min_free_bytes)
-                self._create(collection_name(self._alias, self._generation or fingerprint), dimension, made_by)
+                self._create(name, dimension, made_by)
+            if self._pointer.read() is None:
+                self._pointer.write(name)
             collection = self._require()
             require_dimension(collection.dimension, dimension, self._alias, self._place)
             require_model(generation_of(self._alias, collection.folder.name), fingerprint, self._alias, self._place)
@@ -234,8 +237,6 @@ class EdgeStore:
             with appearing(folder) as building, self._translated("create"):
                 EdgeShard.create(str(building), shard_config(dimension, self._datatype)).close()
                 (building / MADE_BY).write_text(json.dumps(dict(made_by)))
-        if self._pointer.read() is None:
-            self._pointer.write(name)
 
     def _load(self, folder: Path) -> _Collection:
         with readable_errors(self._path):

@@ -179,3 +179,13 @@ def test_an_embedded_index_survives_its_process(tmp_path: Path) -> None:
     with closing(EdgeIndex(path, "images")) as again:
         assert (again.current(), again.previous(), again.made_by(NEW)) == (NEW, OLD, {"name": "model of beef"})
         assert (again.store(OLD).count(), again.store(NEW).count()) == (3, 5)
+
+
+def test_a_crash_before_the_first_alias_was_set_is_no_obstacle(tmp_path: Path) -> None:
+    with closing(EdgeIndex(tmp_path, "images")) as index:
+        prepare(index, OLD, points=3)
+    (tmp_path / "images.alias").unlink()
+    with closing(EdgeIndex(tmp_path, "images")) as again:
+        assert again.current() is None
+        again.store(OLD).prepare(DIMENSION, OLD)
+        assert (again.current(), again.store(OLD).count()) == (OLD, 3)
