@@ -17,7 +17,7 @@ def open_store(settings: Settings, *, metrics: Metrics | None = None, api_addres
     `api_address` is the HTTP address of this process, if it serves one: whoever finds the embedded store open is told to ask there.
     Raises `SettingError` if `qdrant.url` is no address.
     """
-    store = _store(settings, api_address)
+    store = open_index(settings, api_address=api_address).store("")
     return store if metrics is None else MeasuredStore(store, metrics)
 
 
@@ -32,20 +32,6 @@ def open_index(settings: Settings, *, api_address: str | None = None) -> Index:
     from sink.edge_index import EdgeIndex
 
     return EdgeIndex(
-        qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype, indexes=qdrant.indexes
-    )
-
-
-def _store(settings: Settings, api_address: str | None) -> VectorStore:
-    qdrant = _with_lookups(settings)
-    if qdrant.url:
-        from sink.qdrant import QdrantStore
-        from sink.qdrant_connection import server
-
-        return QdrantStore(server(qdrant), qdrant.collection, qdrant)
-    from sink.edge import EdgeStore
-
-    return EdgeStore(
         qdrant.path, qdrant.collection, api_address=api_address, datatype=qdrant.datatype, indexes=qdrant.indexes
     )
 

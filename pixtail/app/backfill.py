@@ -22,6 +22,7 @@ from ingest.backfill import Request, Stage, from_json, must_ask, stage, to_json
 from ingest.position import State
 from ingest.position import from_json as from_state
 from ingest.selection import NULL, Selection, selected
+from pixtail.app.conditions import column_and_value
 from pixtail.app.progress import RowProgress
 from pixtail.app.wiring import needs
 from pixtail.bus.inspection import leaders
@@ -105,18 +106,11 @@ def _id(key: tuple[str, ...], text: str) -> tuple[str, ...]:
 def _conditions(where: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in where:
-        column, value = _condition(text)
+        column, value = column_and_value(text)
         if column in found:
             raise UsageError(f"--where {column}=… is given twice", "A row has one value there: send the rows in turn")
-        found[column] = value
+        found[column] = NULL if value.lower() == NULL else value
     return found
-
-
-def _condition(text: str) -> tuple[str, str]:
-    column, sign, value = text.partition("=")
-    if not sign or not column.strip():
-        raise UsageError(f"--where {text} is no COLUMN=VALUE", "Write --where category=car, or --where deleted_at=null")
-    return column.strip(), NULL if value.lower() == NULL else value
 
 
 def count(settings: Settings, chosen: Selection) -> int:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from pixtail.app.asking import ask, credentials, no_collection, streamed
+from pixtail.app.conditions import column_and_value
 from pixtail.app.jobs import Show
 from pixtail.app.progress import RowProgress
 from pixtail.app.wiring import needs
-from pixtail.core.errors import StoreBusy, UsageError
+from pixtail.core.errors import StoreBusy
 from pixtail.core.points import StoredPoint
 from pixtail.core.settings import Settings
 
@@ -29,14 +30,7 @@ class Reading:
 
 def conditions(where: Sequence[str]) -> list[tuple[str, str]]:
     """Column and value of each `COLUMN=VALUE`. Raises `UsageError`."""
-    return [_condition(text) for text in where]
-
-
-def _condition(text: str) -> tuple[str, str]:
-    column, sign, value = text.partition("=")
-    if not sign or not column.strip():
-        raise UsageError(f"--where {text} is no COLUMN=VALUE", "Write --where category=car, or --where deleted_at=null")
-    return column.strip(), value
+    return [column_and_value(text) for text in where]
 
 
 @contextmanager
