@@ -152,9 +152,9 @@ def _building(folder: Path) -> Iterator[Path]:
 
 
 def _generation(found: Snapshot) -> str:
-    """One that was never there: the second is part of it."""
+    """One that was never there: the moment is part of it."""
     fingerprint = fingerprint_of(generation_of(found.alias, found.collection) or "")
-    return f"{fingerprint}-{int(time.time())}"
+    return f"{fingerprint}-{time.time_ns()}"
 
 
 def _place(building: Path, collection: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
@@ -23,10 +23,6 @@ MAX_POLL_INTERVAL_S = 600.0
 SESSION_TIMEOUT_S = 15.0
 COMMIT_TIMEOUT_S = 15.0
 LEAVE_TIMEOUT_S = 3.0
-# kafka-python joins and rejoins a group inside polls, and gets nowhere in short ones: meanwhile one lasts so long now and then.
-JOIN_S = 0.02
-JOIN_EVERY_S = 0.25
-LONGEST_JOIN_S = 0.5
 # How long a poll goes on while it finds nothing but the other lane's records.
 SKIP_S = 0.2
 # How often it is saved how far this member is: each time costs the broker as much as a record.
@@ -70,13 +66,12 @@ class ChangeConsumer:
         self._polled: dict[int, int] = {}  # partition → offset after the last record returned
         self._done: dict[int, int] = {}  # partition → offset after the last record finished
         self._saved: dict[int, int] = {}  # partition → offset committed here
-        self._saved_at = self._waited_at = self._joining_since = 0.0
+        self._saved_at = 0.0
 
     def open(self) -> None:
         """Connects and joins. A new group starts at the topic's beginning. Raises `BusUnreachable`, `SettingError`."""
         reach(self._kafka)
         self._polled, self._done, self._saved = {}, {}, {}
-        self._joining_since = time.monotonic()
         with translated(self._kafka):
             self._consumer = KafkaConsumer(
                 **client_options(self._kafka),
@@ -90,7 +85,7 @@ class ChangeConsumer:
                 fetch_max_wait_ms=100,
                 metadata_max_age_ms=30_000,
             )
-            self._consumer.subscribe([self._topic])
+            self._consumer.subscribe([self._topic], listener=_Before(self._save_before_partitions_move))
             # kafka-python assigns by the metadata that it had when it began to join: with none, everything would be shared out twice.
             self._consumer.topics()
 
@@ -109,11 +104,8 @@ class ChangeConsumer:
         while True:
             self._finish_joining()
             self._save_in_time()
-            wait_ms = self._wait_ms(timeout_s)
-            if wait_ms is None:
-                return []
             with translated(self._kafka):
-                batches = self._client().poll(timeout_ms=wait_ms, max_records=max_records)
+                batches = self._client().poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
             mine = [record for batch in batches.values() for record in batch if self._takes(record.value)]
             if mine:
                 return mine
@@ -121,28 +113,12 @@ class ChangeConsumer:
                 return []
 
     def _finish_joining(self) -> None:
-        """kafka-python 3.0 forgets to, if a poll ends after the group's leader (us) has shared out changed partitions, and before the group
-        has answered: without a heartbeat from then on, the member is thrown out, goes on reading, and can never commit again."""
+        """kafka-python 3.0 may forget to, if the group answers between two polls. Then the member joins once more, and all others with it,
+        again and again; or reads on without a heartbeat, is thrown out, and can never commit again."""
         coordinator = self._client()._coordinator
         if coordinator._join_task is not None:
+            coordinator._join_task = _Join.of(coordinator._join_task)
             coordinator.request_rejoin()  # it waits for the join that is under way, and begins no other
-
-    def _wait_ms(self, timeout_s: float) -> int | None:
-        """None: better not at all now. A join that is answered inside a poll of no length is begun anew by the next one, and so it may go
-        on between two members for ever; so while one is under way, the polls are few and the longer, the longer it takes."""
-        now_s = time.monotonic()
-        if not self._joining():
-            self._joining_since = now_s
-        elif timeout_s < JOIN_S:
-            if now_s - self._waited_at < JOIN_EVERY_S:
-                return None if self._client()._coordinator.need_rejoin() else int(timeout_s * 1000)
-            self._waited_at = now_s
-            timeout_s = min(max(JOIN_S, (now_s - self._joining_since) / 10), LONGEST_JOIN_S)
-        return int(timeout_s * 1000)
-
-    def _joining(self) -> bool:
-        consumer = self._client()
-        return consumer._coordinator.need_rejoin() or not consumer._subscription.has_all_fetch_positions()
 
     def _takes(self, value: bytes | None) -> bool:
         return self._lane is None or is_read(value) == (self._lane == "backlog")
@@ -163,10 +139,7 @@ class ChangeConsumer:
         return self._save(COMMIT_TIMEOUT_S)
 
     def _save_in_time(self) -> None:
-        coordinator = self._client()._coordinator
-        if coordinator._join_task is not None:
-            return  # no member now
-        if time.monotonic() - self._saved_at < SAVE_EVERY_S and not coordinator.need_rejoin():
+        if time.monotonic() - self._saved_at < SAVE_EVERY_S or self._client()._coordinator._join_task is not None:
             return
         self._pass_on()
         self._save(COMMIT_TIMEOUT_S)
@@ -180,21 +153,36 @@ class ChangeConsumer:
         self._done.update({p: at for p, at in positions.items() if at is not None and at > self._done.get(p, -1)})
 
     def _save(self, timeout_s: float) -> bool:
-        """Of the partitions that it still has: another member may be further in the others."""
         self._saved_at = time.monotonic()
-        assigned = {tp.partition for tp in self._client().assignment()}
-        unsaved = {p: at for p, at in self._done.items() if p in assigned and self._saved.get(p) != at}
-        offsets = {TopicPartition(self._topic, p): OffsetAndMetadata(at, "", -1) for p, at in unsaved.items()}
+        unsaved = self._unsaved()
         with translated(self._kafka):
             try:
-                if offsets:
-                    self._client().commit(offsets, timeout_ms=int(timeout_s * 1000))
+                if unsaved:
+                    self._client().commit(self._as_kafka_has_them(unsaved), timeout_ms=int(timeout_s * 1000))
             except _MOVED_ON:
                 structlog.get_logger().info("partitions were given to another worker", partitions=sorted(unsaved))
                 self._saved = {}
                 return False
         self._saved.update(unsaved)
         return True
+
+    async def _save_before_partitions_move(self) -> None:
+        """In kafka-python's thread, which `poll` waits for meanwhile. What cannot be saved is done again."""
+        if self._consumer is None:
+            return  # `close` has saved it
+        unsaved = self._unsaved()
+        offsets, timeout_ms = self._as_kafka_has_them(unsaved), int(COMMIT_TIMEOUT_S * 1000)
+        with suppress(kafka_errors.KafkaError):
+            await self._client()._coordinator._commit_offsets_sync_async(offsets, timeout_ms=timeout_ms)
+            self._saved.update(unsaved)
+
+    def _unsaved(self) -> dict[int, int]:
+        """Of the partitions that it still has: another member may be further in the others."""
+        assigned = {tp.partition for tp in self._client().assignment()}
+        return {p: at for p, at in self._done.items() if p in assigned and self._saved.get(p) != at}
+
+    def _as_kafka_has_them(self, offsets: Mapping[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {TopicPartition(self._topic, p): OffsetAndMetadata(at, "", -1) for p, at in offsets.items()}
 
     def lag(self) -> dict[int, int]:
         """Per assigned partition, the records behind the broker's last word, as far as this member has fetched."""
@@ -238,6 +226,38 @@ class ChangeConsumer:
         finally:
             self._consumer = None
             consumer.close(autocommit=False, timeout_ms=int(LEAVE_TIMEOUT_S * 1000))
+
+
+class _Before(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # it has no types
+    """Does something before the group's partitions are shared out anew."""
+
+    def __init__(self, do: Callable[[], Awaitable[None]]) -> None:
+        self._do = do
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        if revoked:
+            await self._do()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Join:
+    """A join that is under way, or was answered. kafka-python takes what the group said only from one that is not done yet."""
+
+    task: Any
+    is_done: bool = False
+
+    @classmethod
+    def of(cls, task: Any) -> _Join:
+        return task if isinstance(task, cls) else cls(task)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def __await__(self) -> Any:
+        return self.task.__await__()
 
 
 def _consumed(record: Any, partitions: int) -> Consumed:

@@ -459,6 +459,32 @@ def test_what_is_not_finished_is_never_saved_however_often_the_group_is_shared_o
         assert {p for p, at in consumer.committed().items() if at} == {0}
 
 
+def test_a_join_that_is_answered_between_two_polls_is_not_begun_anew(
+    settings: Kafka, topics: Topics, consumer: ChangeConsumer
+) -> None:
+    """As with workers that embed for seconds and poll for no time at all."""
+    with closing(ChangeConsumer(settings, topics.changes, lane_group(topics, "live"))) as other:
+        other.open()
+
+        def shared() -> bool:
+            for member in (consumer, other):
+                member.poll(0, 10)
+                until(lambda member=member: answered(member), 1.0)  # type: ignore[misc]
+            return {len(consumer.lag()), len(other.lag())} == {1, 2}
+
+        assert until(shared, SHARED_OUT_S)
+        assert max(generation(consumer), generation(other)) <= 3, "each alone, then both"
+
+
+def answered(member: ChangeConsumer) -> bool:
+    join = member._client()._coordinator._join_task
+    return join is None or join.succeeded() or join.failed()
+
+
+def generation(member: ChangeConsumer) -> int:
+    return int(member._client()._coordinator._generation.generation_id)
+
+
 def test_each_lane_reads_over_the_others_records(
     settings: Kafka, topics: Topics, producer: TransactionalProducer
 ) -> None:
