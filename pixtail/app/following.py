@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pixtail.bus.dead_letters import DeadLetters
 from pixtail.bus.inspection import forget_groups, lane_group
 from pixtail.bus.lookups import LookupTopics, lookup_group
 from pixtail.bus.topics import Topics, ensure_topics
+from pixtail.core.backoff import Backoff, Stopping
 from pixtail.core.errors import ModelError, ModelMismatch, SettingError, StoreUnreachable
 from pixtail.core.lifecycle import Service, Stop
 from pixtail.core.metrics import Metrics
@@ -93,7 +95,7 @@ class Following:
 
 
 class FollowingWorker:
-    """A `Service`: the worker of the current generation. `make` builds one for each."""
+    """A `Service`: the worker of the current generation. `make` builds one for each, and is asked again while a server is away."""
 
     name = "worker"
 
@@ -101,6 +103,7 @@ class FollowingWorker:
         self._following = following
         self._make = make
         self._worker: Service | None = None
+        self._away = Backoff("Kafka or the store")
 
     def ready(self) -> bool:
         return self._worker is not None and self._worker.ready()
@@ -114,8 +117,10 @@ class FollowingWorker:
         self._following.on_move(moved)
         while not stop:
             until = stop.imply(Stop())
-            self._worker = self._make(self._following.current)
-            self._worker.run(until)
+            self._worker = None
+            with suppress(Stopping):
+                self._worker = self._away.call(lambda: self._make(self._following.current), until)
+                self._worker.run(until)
 
 
 def open_generation(settings: Settings, index: Index, metrics: Metrics, name: str | None) -> Generation:

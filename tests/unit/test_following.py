@@ -191,3 +191,46 @@ def test_the_worker_of_the_former_generation_ends_before_the_next_one_begins() -
     stop.set()
     thread.join()
     assert log == [f"begin {OLD}", f"end {OLD}", f"begin {NEW}", f"end {NEW}"]
+
+
+def test_a_server_that_is_away_while_the_worker_is_made_holds_it_up() -> None:
+    process, stop, log = followed(MemoryIndex()), Stop(), list[str]()
+
+    def make(generation: Generation) -> Service:
+        log.append("asked")
+        if len(log) < 3:
+            raise StoreUnreachable("away")
+        return Work(generation, log)
+
+    worker = FollowingWorker(process, make)
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    until(lambda: len(log) == 4)
+    assert worker.ready()
+    stop.set()
+    thread.join()
+    assert log == ["asked", "asked", "asked", f"begin {OLD}", f"end {OLD}"]
+
+
+def test_nobody_waits_for_a_worker_of_a_generation_that_is_no_longer_named() -> None:
+    index, log = MemoryIndex(), list[str]()
+    process, stop = followed(index), Stop()
+
+    def make(generation: Generation) -> Service:
+        log.append(f"asked for {generation.name}")
+        if generation.name == OLD:
+            raise StoreUnreachable("away")
+        return Work(generation, log)
+
+    worker = FollowingWorker(process, make)
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    until(lambda: len(log) > 1)
+    assert not worker.ready()
+    build(index, "new")
+    index.swap(NEW)
+    process.look()
+    until(worker.ready)
+    stop.set()
+    thread.join()
+    assert log[-3:] == [f"asked for {NEW}", f"begin {NEW}", f"end {NEW}"]
