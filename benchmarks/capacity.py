@@ -40,9 +40,7 @@ def main() -> None:
         with closing(Pipeline(kafka, "capacity", folder, model)) as full:
             full.send(Op.CREATE, rows)
             with full.working():
-                full.wait([0])
-                full.upload_unread(seconds / 2)
-                capacity = full.rate(rows)
+                capacity = full.rate(lambda: full.upload_unread(seconds / 2))
         with closing(Pipeline(kafka, "low", folder, model)) as low, low.working():
             bound = low.upload(seconds, LOW_SHARE * capacity)
         with closing(Pipeline(kafka, "high", folder, model)) as high, high.working():

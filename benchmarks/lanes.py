@@ -2,10 +2,11 @@
 
     python benchmarks/lanes.py [--quick]
 
-The worker with the tiny model and the embedded store, on a real Kafka, four times anew: uploads alone, a backlog alone (a snapshot's), a
-backlog while as many uploads are written to a topic that nobody reads, and both at once. An upload counts from right before it is written
-to the topic until the store has it for good. The bound is the same run without the other lane; for the backlog that is the one
-with unread uploads, since each is a transaction of its own, which the broker and the writer work on, on the same cores.
+The worker with the tiny model and the embedded store, on a real Kafka, four times anew: uploads alone, a backlog alone (a snapshot's, of a
+million rows, which are not worked off to the end), a backlog while as many uploads are written to a topic that nobody reads, and both at
+once. Measuring begins when the live lane has read over the whole backlog, which is timed too. An upload counts from right before it is
+written to the topic until the store has it for good. The bound is the same run without the other lane; for the backlog that is the
+one with unread uploads, since each is a transaction of its own, which the broker and the writer work on, on the same cores.
 Prints a line of JSON and a table.
 
 Caveats: small pictures (320×240 and 640×480), the tiny model; topic, worker and the writer of uploads share the machine's
@@ -18,7 +19,7 @@ import argparse
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -43,8 +44,13 @@ from pixtail.servers.kafka import KafkaServer
 from sink.edge import EdgeStore
 
 SAMPLES = 200
+ROWS, QUICK_ROWS = 1_000_000, 20_000
+SECONDS, QUICK_SECONDS = 40.0, 5.0
+COMMIT_ROWS = 10_000
 FIRST_UPLOAD = 10_000_000
+PROBE = FIRST_UPLOAD - 1
 RATE = 20  # transactions a second, of one upload each unless it is said otherwise
+WARM_UP_ROWS = 300
 WARM_UP = 20  # uploads that do not count, if there are many more
 
 
@@ -73,7 +79,7 @@ class Pipeline:
         self._refs = [sample.file_path for sample in make_samples(folder / "pictures", SAMPLES)]
         self._producer = TransactionalProducer(self._kafka, f"{name}.bench")
         self._sent_s: dict[int, float] = {}
-        self._ended_s: list[float] = []  # when all uploads were there
+        self.read_over_s = 0.0
         self.store = Timed(folder / name)
         ensure_topics(self._kafka, self._topics)
         self._producer.open()
@@ -113,13 +119,22 @@ class Pipeline:
         )
 
     def send(self, op: Op, rows: int) -> None:
-        self._producer.commit({self._topics.changes: [self._record(op, number) for number in range(rows)]})
+        """Writes rows that are to be worked off: a backlog, if they are read ones."""
+        for first in range(0, rows, COMMIT_ROWS):
+            numbers = range(first, min(first + COMMIT_ROWS, rows))
+            self._producer.commit({self._topics.changes: [self._record(op, number) for number in numbers]})
+
+    def read_over(self) -> float:
+        """Seconds until an upload behind the whole backlog is in the store."""
+        begun = time.perf_counter()
+        self._producer.commit({self._topics.changes: [self._record(Op.CREATE, PROBE)]})
+        self.wait([PROBE])
+        return time.perf_counter() - begun
 
     def upload(self, seconds: float, rows_per_s: float = RATE) -> list[float]:
         """At a constant rate; how long each took, in seconds, sorted."""
         numbers = self._write(seconds, self._topics.changes, rows_per_s)
         self.wait([FIRST_UPLOAD + number for number in numbers])
-        self._ended_s = [time.perf_counter()]
         return sorted(
             self.store.done_s[FIRST_UPLOAD + n] - self._sent_s[FIRST_UPLOAD + n]
             for n in numbers[min(WARM_UP, len(numbers) // 4) :]
@@ -128,7 +143,6 @@ class Pipeline:
     def upload_unread(self, seconds: float) -> None:
         """The same, to a topic that nobody reads meanwhile."""
         self._write(seconds, self._topics.state, RATE)
-        self._ended_s = [time.perf_counter()]
 
     def _write(self, seconds: float, topic: str, rows_per_s: float) -> range:
         begun, written = time.perf_counter(), 0
@@ -144,12 +158,18 @@ class Pipeline:
         while not all(number in self.store.done_s for number in ids):
             time.sleep(0.01)
 
-    def rate(self, rows: int) -> float:
-        """Rows of the backlog per second, from the first batch on; while there were uploads, if there were any."""
-        self.wait(range(rows))
-        times = [self.store.done_s[number] for number in range(rows)]
-        begun, ended = min(self._sent_s.values(), default=min(times)), max(self._ended_s, default=max(times))
-        return sum(begun <= time_s <= ended for time_s in times) / (ended - begun)
+    def rate(self, doing: Callable[[], object]) -> float:
+        """Of the rows that were sent, how many per second are worked off while something is done. Begins when some are: the first batches take longer."""
+        while len(self.worked_off()) < WARM_UP_ROWS:
+            time.sleep(0.01)
+        begun = time.perf_counter()
+        doing()
+        ended = time.perf_counter()
+        return sum(begun <= at_s <= ended for at_s in self.worked_off()) / (ended - begun)
+
+    def worked_off(self) -> list[float]:
+        """When each of the rows that were sent was in the store."""
+        return [at_s for number, at_s in list(self.store.done_s.items()) if int(number) < PROBE]
 
     def _record(self, op: Op, number: int) -> Record:
         row = {"id": number, "file_path": self._refs[number % SAMPLES]}
@@ -159,36 +179,53 @@ class Pipeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
-    seconds, rows = (5.0, 600) if parser.parse_args().quick else (40.0, 8000)
+    rows, seconds = (QUICK_ROWS, QUICK_SECONDS) if parser.parse_args().quick else (ROWS, SECONDS)
     logs.configure(level="warning")
     model = load(settings.Model(name="tiny-clip"), settings.Pictures())
     with tempfile.TemporaryDirectory() as place, KafkaServer() as kafka:
         folder = Path(place)
         with closing(Pipeline(kafka, "uploads", folder, model)) as alone, alone.working():
             uploads = alone.upload(seconds)
-        with closing(Pipeline(kafka, "backlog", folder, model)) as backlog:
-            backlog.send(Op.READ, rows)
-            with backlog.working():
-                rate = backlog.rate(rows)
-        seconds = min(seconds, 0.5 * rows / rate)
-        with closing(Pipeline(kafka, "beside", folder, model)) as beside:
-            beside.send(Op.READ, rows)
-            with beside.working():
-                beside.wait([0])
-                beside.upload_unread(seconds)
-                rate_beside = beside.rate(rows)
-        with closing(Pipeline(kafka, "both", folder, model)) as both:
-            both.send(Op.READ, rows)
-            with both.working():
-                both.wait([0])
-                among = both.upload(seconds)
-                rate_among = both.rate(rows)
-    show(uploads, among, rate, rate_beside, rate_among)
+        with behind(kafka, "backlog", folder, model, rows) as backlog:
+            rate = backlog.rate(lambda: time.sleep(seconds))
+        with behind(kafka, "beside", folder, model, rows) as beside:
+            rate_beside = beside.rate(lambda: beside.upload_unread(seconds))
+        among: list[float] = []
+        with behind(kafka, "both", folder, model, rows) as both:
+            rate_among = both.rate(lambda: among.extend(both.upload(seconds)))
+            read_over_s = both.read_over_s
+            left = rows - len(both.worked_off())
+    show(
+        uploads,
+        among,
+        rate,
+        rate_beside,
+        rate_among,
+        {"backlog_rows": rows, "backlog_left": left, "read_over_s": round(read_over_s, 1)},
+    )
 
 
-def show(uploads: Sequence[float], among: Sequence[float], rate: float, rate_beside: float, rate_among: float) -> None:
+@contextmanager
+def behind(kafka: KafkaServer, name: str, folder: Path, model: Embedder, rows: int) -> Iterator[Pipeline]:
+    """At work on a backlog, which the live lane has read over."""
+    with closing(Pipeline(kafka, name, folder, model)) as pipeline:
+        pipeline.send(Op.READ, rows)
+        with pipeline.working():
+            pipeline.read_over_s = pipeline.read_over()
+            yield pipeline
+
+
+def show(
+    uploads: Sequence[float],
+    among: Sequence[float],
+    rate: float,
+    rate_beside: float,
+    rate_among: float,
+    facts: dict[str, float],
+) -> None:
     result = {
         "benchmark": "lanes",
+        **facts,
         "uploads_alone_p50_ms": round(1000 * percentile(uploads, 0.5), 1),
         "uploads_alone_p99_ms": round(1000 * percentile(uploads, 0.99), 1),
         "uploads_among_backlog_p50_ms": round(1000 * percentile(among, 0.5), 1),
