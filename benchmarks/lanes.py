@@ -159,7 +159,7 @@ class Pipeline:
             time.sleep(0.01)
 
     def rate(self, doing: Callable[[], object]) -> float:
-        """Of the rows that were sent, how many per second are worked off while something is done. Begins when some are: the first batches take longer."""
+        """Of the rows that were sent, how many per second are worked off while something is done, the first ones not counted."""
         while len(self.worked_off()) < WARM_UP_ROWS:
             time.sleep(0.01)
         begun = time.perf_counter()
