@@ -33,7 +33,14 @@ class Site:
     api: str
     next_picture: list[int]
 
-    def insert(self, count: int) -> None:
+    def set(self, *lines: str) -> None:
+        """Further settings, as they stand in the file."""
+        with (self.folder / "pixtail.toml").open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def insert(self, count: int) -> list[str]:
+        """Rows of new pictures; returns the paths of these."""
+        pictures = []
         for _ in range(count):
             number = self.next_picture[0]
             self.next_picture[0] += 1
@@ -42,6 +49,8 @@ class Site:
                 f"INSERT INTO images (title, file_path) VALUES ('{sample.title}', '{sample.file_path}')",
                 database=self.database,
             )
+            pictures.append(sample.file_path)
+        return pictures
 
     def execute(self, *statements: str) -> None:
         self.server.execute(*statements, database=self.database)
