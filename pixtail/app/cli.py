@@ -333,7 +333,7 @@ def verify(
 @app.command()
 def reindex(
     model: Annotated[str | None, typer.Option(help="The new model, if not that of the settings.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many points, and do not swap.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after about so many points, and do not swap.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Pictures encoded at a time.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=256, help="Pictures fetched at a time.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Begin anew, whatever is there.")] = False,
@@ -351,15 +351,18 @@ def reindex(
     from pixtail.app.reindex.planning import Options
 
     options = Options(model, limit, batch, concurrency, force, only_missing, accept, dry_run)
+    report_to = None if dry_run else failures
+    if report_to is not None:
+        command.require_writable(report_to)
     outcome = command.reindex(load(config), options, Console(stderr=True))
-    if failures is not None:
-        command.write_failures(outcome, failures)
+    if report_to is not None:
+        command.write_failures(outcome, report_to)
     if as_json:
         _json(outcome)
     elif dry_run:
         command.print_plan(outcome, Console())
     else:
-        command.print_outcome(outcome, Console())
+        command.print_outcome(outcome, options, Console())
     if not dry_run and (outcome["objections"] or not (outcome["finished"] or limit)):
         raise typer.Exit(1)
 

@@ -189,7 +189,7 @@ class ReindexRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, description="Its name; else the settings'.")
-    limit: int | None = Field(None, ge=1, description="Stop after so many points, and do not swap.")
+    limit: int | None = Field(None, ge=1, description="Stop after about so many points, and do not swap.")
     batch: int | None = Field(None, ge=1, le=4096, description="Pictures encoded at a time.")
     concurrency: int | None = Field(None, ge=1, le=256, description="Pictures fetched at a time.")
     force: bool = Field(False, description="Begin anew, whatever is there.")

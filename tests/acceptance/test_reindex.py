@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,12 +15,16 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
+from pixtail.core.points import now_text
 from tests.acceptance.program import PIXTAIL, Running, environment
 from tests.acceptance.site import Site
 from tests.support.random_clip import save_random_clip
 
 ROWS = 40
+LATE = 3
+TRIAL = ("--limit", "5", "--batch", "1", "--concurrency", "1")  # slowly: it looks now and then
 pytestmark = pytest.mark.parametrize("database", ["mysql"], indirect=True)  # the listener's tests know both
 
 
@@ -109,8 +114,10 @@ def test_a_move_that_is_killed_goes_on_where_it_was(site: Site, model: str) -> N
     site.insert(ROWS)
     with site.run() as first:
         first.until(lambda: site.points() == ROWS, "the first points", limit_s=90)
-        part = site.pixtail("reindex", "--model", model, "--limit", "5", "--json")
-        assert (part.status, part.json["swapped"]) == (0, False), part.err
+        part = site.pixtail("reindex", "--model", model, *TRIAL, "--json")
+        assert (part.status, part.json["swapped"], part.json["finished"]) == (0, False, False), part.err
+        assert 5 <= part.json["points"] < ROWS, "about the limit"
+        trial = now_text()
         interrupted = begin(site, "reindex", "--model", model, "--json")
         first.until(lambda: reindexing(site), "it has begun")
         first.kill()
@@ -121,6 +128,52 @@ def test_a_move_that_is_killed_goes_on_where_it_was(site: Site, model: str) -> N
         moved = site.pixtail("reindex", "--model", model, "--json")
         assert (moved.status, moved.json["swapped"], moved.json["points"]) == (0, True, ROWS), moved.err + moved.out
         assert verified(second, site)
+        of_trial = [sync for sync in syncs(site).values() if sync["at"] < trial]
+        assert len(of_trial) == part.json["points"], "what the trial has encoded is not encoded again"
+
+
+@pytest.mark.timeout(300)
+def test_the_collection_of_one_model_gets_what_it_lacks_and_is_made_anew(site: Site) -> None:
+    site.insert(ROWS)
+    site.execute(*(f"INSERT INTO images VALUES ({ROWS + n}, 'late', 'late-{n}.png')" for n in range(1, LATE + 1)))
+    with site.run() as running:
+        running.until(lambda: (site.points(), failing(site)) == (ROWS, LATE), "the first points", limit_s=90)
+        first = syncs(site)
+        pictures, away = site.folder / "pictures", site.folder / "away"
+        pictures.rename(away)  # a row that is encoded again would fail now
+        pictures.mkdir()
+        for n in range(1, LATE + 1):
+            Image.new("RGB", (64, 64), (80 * n, 0, 0)).save(pictures / f"late-{n}.png")
+        refused = site.pixtail("reindex", "--only-missing", "--force")
+        assert (refused.status, "Leave one of them out" in refused.last_line) == (2, True), refused.err
+        filled = site.pixtail("reindex", "--only-missing", "--json")
+        assert (filled.status, filled.json["swapped"], filled.json["failures"]) == (0, False, []), filled.err
+        assert filled.json["points"] == ROWS + LATE
+        running.until(lambda: failing(site) == 0, "no picture fails")
+        whole = syncs(site)
+        assert {key: whole[key] for key in first} == first, "what was there is not touched"
+
+        shutil.copytree(away, pictures, dirs_exist_ok=True)
+        anew = site.pixtail("reindex", "--force", "--json")
+        assert (anew.status, anew.json["swapped"], anew.json["points"]) == (0, True, ROWS + LATE), anew.err
+        assert anew.json["generation"] == f"{anew.json['former']}-2", "of the same model"
+        again = syncs(site)
+        assert again.keys() == whole.keys()
+        assert min(sync["at"] for sync in again.values()) > max(sync["at"] for sync in whole.values())
+        [hit] = site.pixtail("search", "a red bus", "--limit", "1", "--json").json["hits"]
+        assert hit["sync"] == again[hit["id"]], "the new collection is searched"
+
+
+def failing(site: Site) -> int:
+    stats = site.stats()
+    return 0 if stats is None else int(stats["pipeline"]["dead_letters"])
+
+
+def syncs(site: Site) -> dict[int, Any]:
+    """The bookkeeping of every point that is searched."""
+    exported = site.pixtail("export", "--no-vectors")
+    assert exported.status == 0, exported.err
+    return {point["id"]: point["sync"] for point in map(json.loads, exported.out.splitlines())}
 
 
 def reindexing(site: Site) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtail.app.reindex.planning import Options, Plan, plan
+from pixtail.app.reindex.planning import Options, Plan, plan, require_sense
 from pixtail.core.errors import UsageError
 
 OLD, NEW = "f00d", "beef"
@@ -44,14 +44,28 @@ def test_by_force_the_same_model_is_built_anew_beside_itself() -> None:
     assert plan(OLD, "f00d-2", None, ["f00d-2"], Options(force=True)) == Plan(OLD, "f00d-2")
 
 
+def test_what_was_begun_by_force_is_continued_without_it() -> None:
+    assert plan(OLD, OLD, NEW, [NEW, OLD, "f00d-2"], Options()) == Plan("f00d-2", OLD)
+    with pytest.raises(UsageError):  # it was left by a rollback, and no attempt
+        plan(OLD, OLD, "f00d-2", [OLD, "f00d-2"], Options())
+
+
 def test_by_force_what_an_attempt_has_left_is_dropped() -> None:
     assert plan(NEW, OLD, None, [NEW, OLD], Options(force=True)) == Plan("beef-2", OLD, obsolete=(NEW,))
 
 
 def test_missing_points_are_filled_into_the_collection_that_is_searched() -> None:
     assert plan(OLD, OLD, None, [OLD], Options(only_missing=True)) == Plan(OLD, OLD, swaps=False)
-    with pytest.raises(UsageError, match="another model"):
+    with pytest.raises(UsageError, match=f"{OLD}.*another model.*--model"):
         plan(NEW, OLD, None, [OLD], Options(only_missing=True))
+    with pytest.raises(UsageError, match=r"none yet.*pixtail run"):
+        plan(NEW, None, None, [], Options(only_missing=True))
+
+
+@pytest.mark.parametrize("options", [Options(only_missing=True, force=True), Options(only_missing=True, limit=5)])
+def test_options_that_contradict_each_other_are_refused(options: Options) -> None:
+    with pytest.raises(UsageError, match=r"--only-missing fills|--limit is for a trial"):
+        require_sense(options)
 
 
 def test_an_adopted_collection_may_be_left_for_one_of_our_own() -> None:

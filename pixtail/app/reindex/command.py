@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,27 @@ def rollback(settings: Settings) -> dict[str, Any]:
     return ask_index(settings, roll_back, ("POST", "/api/v1/rollback", {"headers": credentials(settings)}), dict)
 
 
+def require_writable(file: Path) -> None:
+    """Said before a move of days, and not after. What stands in the file stays until then."""
+    with _readable_errors(file):
+        file.open("ab").close()
+
+
 def write_failures(outcome: Mapping[str, Any], file: Path) -> None:
-    try:
+    with _readable_errors(file):
         file.write_bytes(orjson.dumps(outcome["failures"], option=orjson.OPT_INDENT_2))
+
+
+@contextmanager
+def _readable_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}", "Name another file") from None
 
 
-def print_outcome(outcome: Mapping[str, Any], console: Console) -> None:
-    for line in _lines(outcome):
+def print_outcome(outcome: Mapping[str, Any], options: Options, console: Console) -> None:
+    for line in _lines(outcome, options):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -71,7 +83,7 @@ def print_plan(outcome: Mapping[str, Any], console: Console) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _lines(outcome: Mapping[str, Any]) -> list[str]:
+def _lines(outcome: Mapping[str, Any], options: Options) -> list[str]:
     failed = len(outcome["failures"])
     return [
         f"{outcome['generation']}: {outcome['points']:,} points after {outcome['seconds']:,.0f} s",
@@ -82,14 +94,19 @@ def _lines(outcome: Mapping[str, Any]) -> list[str]:
         ),
         *([f"{failed:,} pictures fail (pixtail dlq list)"] if failed else []),
         *(f"Not swapped: {problem}" for problem in outcome["objections"] if not outcome["swapped"]),
-        _end(outcome),
+        _end(outcome, options),
     ]
 
 
-def _end(outcome: Mapping[str, Any]) -> str:
+def _end(outcome: Mapping[str, Any], options: Options) -> str:
     if outcome["swapped"]:
         back = f" {outcome['former']} is kept: `pixtail rollback` goes back to it." if outcome["former"] else ""
         return f"It is searched from now on.{back}"
+    if options.only_missing and outcome["finished"]:
+        return "Nothing was swapped."
+    left_out = [word for word, given in (("--force", options.force), ("--limit", options.limit)) if given]
+    without = f" without {' and '.join(left_out)}" if left_out else ""
     if outcome["objections"]:
-        return "Mend that and run it again, which goes on from here; or swap all the same with --accept."
-    return "The same command goes on with it." if not outcome["finished"] else "Nothing was swapped."
+        return f"Mend that and run it again{without}, which goes on from here; or swap all the same with --accept."
+    limit = "The limit is reached. " if options.limit and outcome["points"] >= options.limit else ""
+    return f"{limit}Nothing was swapped. Run it again{without}, and it goes on from here."

@@ -20,11 +20,11 @@ import structlog
 from pixtail.app.following import Generation, how_to_load, worker_of
 from pixtail.app.jobs import Show
 from pixtail.app.reindex.failures import failures
-from pixtail.app.reindex.planning import Options, Plan, plan
+from pixtail.app.reindex.planning import Options, Plan, plan, require_sense
 from pixtail.app.verify.report import Report
 from pixtail.app.wiring import embedder
 from pixtail.bus.consumer import LANES
-from pixtail.bus.inspection import forget_groups, lane_group, worker_lag
+from pixtail.bus.inspection import changes_ends, forget_groups, groups_reached, lane_group, worker_lag
 from pixtail.bus.lookups import lookup_group
 from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.backoff import Stopping
@@ -36,8 +36,10 @@ from pixtail.core.settings import Settings
 from sink.gate import Facts, objections, recall
 
 LOOK_EVERY_S = 0.5
+LOOK_AT_LIMIT_EVERY_S = 0.05
 WINDOWS_BEHIND = 4
-"""So many batches behind the topic's end count as caught up: new changes come all the time."""
+"""So many batches behind the topic's end count as near it. What is its end then has to be passed, and no later one: new changes come all
+the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Reindex:
     def run(self, stop: Stop) -> Outcome:
         """Raises `UsageError` if there is nothing to do, `ModelError`, `SettingError`, `StoreUnreachable`, `BusUnreachable`."""
         begun = time.monotonic()
+        require_sense(self._options)
         _require_alias(self._index, self._settings)
         ensure_topics(self._settings.kafka, self._topics)
         model = self._model or embedder(self._settings)
@@ -154,16 +157,19 @@ class Reindex:
 
     def _catch_up(self, new: Generation, stop: Stop, failed: Sequence[BaseException]) -> bool:
         """Waits until the workers of the new generation are at the topic's end. False: told to stop, or the limit is reached."""
+        kafka, limit = self._settings.kafka, self._options.limit
+        ends = None
         while not stop and not failed:
-            behind = worker_lag(self._settings.kafka, self._topics, new.name) or 0
-            points = new.store.count()
+            if limit is not None and new.store.count() >= limit:
+                return False
+            behind = worker_lag(kafka, self._topics, new.name) or 0
             self._about = max(self._about, behind)
             self._show("Reading the topic", self._about - behind, self._about)
-            if self._options.limit is not None and points >= self._options.limit:
-                return False
-            if behind <= WINDOWS_BEHIND * self._settings.model.batch:
+            if ends is None and behind <= WINDOWS_BEHIND * self._settings.model.batch:
+                ends = {lane_group(self._topics, lane, new.name): changes_ends(kafka, self._topics) for lane in LANES}
+            if ends is not None and groups_reached(kafka, ends):
                 return True
-            stop.wait(LOOK_EVERY_S)
+            stop.wait(LOOK_EVERY_S if limit is None else LOOK_AT_LIMIT_EVERY_S)
         return False
 
     def _judge(self, todo: Plan, new: Generation, stop: Stop) -> Judged:

@@ -35,28 +35,56 @@ class Plan:
     swaps: bool = True
 
 
+def require_sense(options: Options) -> None:
+    """Raises `UsageError` for options that contradict each other."""
+    if options.only_missing and options.force:
+        raise UsageError(
+            "--only-missing fills the collection that is searched, and --force makes another one",
+            "Leave one of them out",
+        )
+    if options.only_missing and options.limit is not None:
+        raise UsageError(
+            "--limit is for a trial beside the collection that is searched, and --only-missing fills that one",
+            "Leave one of them out; Ctrl-C pauses it",
+        )
+
+
 def plan(fingerprint: str, current: str | None, previous: str | None, there: Sequence[str], options: Options) -> Plan:
     """For a model, where `there` are the generations that exist. Raises `UsageError` if there is nothing to do.
 
-    What an earlier attempt has left of the model's is continued; so is the previous generation, if it is this model's.
+    What an earlier attempt has left of the model's is continued, whether it was begun by force or not. So is the previous generation,
+    unless the index is of this model already.
     """
-    same = [name for name in there if name != current and fingerprint_of(name) == fingerprint]
     if options.only_missing:
-        if current is None or fingerprint_of(current) not in ("", fingerprint):
-            raise UsageError("--only-missing fills the collection that is searched, which is another model's")
-        return Plan(current, current, swaps=False)
-    if current is not None and fingerprint_of(current) == fingerprint and not options.force:
-        raise UsageError(
-            f"the index is of this model already ({current})",
-            "Set model.name, or --model, to another one; or build it anew with --force, or fill its holes with --only-missing",
-        )
+        return _filling(fingerprint, current)
+    same = [name for name in there if name != current and fingerprint_of(name) == fingerprint]
+    left = [name for name in same if name != previous]
+    of_model_already = current is not None and fingerprint_of(current) == fingerprint
     swaps = options.limit is None
-    if same and not options.force:
-        return Plan(max(same, key=_number), current, swaps=swaps)
-    obsolete = tuple(name for name in same if name != previous)
+    if not options.force:
+        if found := left if of_model_already else same:
+            return Plan(max(found, key=_number), current, swaps=swaps)
+        if of_model_already:
+            raise UsageError(
+                f"the index is of this model already ({current})",
+                "Set model.name, or --model, to another one; or build it anew with --force, or fill its holes with --only-missing",
+            )
     taken = {_number(name) for name in (*same, current or "") if fingerprint_of(name) == fingerprint}
     number = next(number for number in range(1, len(taken) + 2) if number not in taken)
-    return Plan(fingerprint if number == 1 else f"{fingerprint}-{number}", current, obsolete, swaps)
+    return Plan(fingerprint if number == 1 else f"{fingerprint}-{number}", current, tuple(left), swaps)
+
+
+def _filling(fingerprint: str, current: str | None) -> Plan:
+    if current is None:
+        raise UsageError(
+            "--only-missing fills the collection that is searched, and there is none yet", "`pixtail run` makes it"
+        )
+    if fingerprint_of(current) not in ("", fingerprint):
+        raise UsageError(
+            f"--only-missing fills the collection that is searched ({current}), which is another model's",
+            "Set model.name, or --model, to that one; or leave --only-missing out, to move to this one",
+        )
+    return Plan(current, current, swaps=False)
 
 
 def _number(generation: str) -> int:
