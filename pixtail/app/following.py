@@ -222,6 +222,11 @@ def _candidates(by_settings: Model, made_by: Mapping[str, str]) -> Iterator[Mode
 
 
 def how_to_load(model: Model) -> dict[str, str]:
-    """What is kept with a collection, for other processes to load its model: a folder by its full path."""
-    folder = Path(model.name).expanduser()
-    return {"name": str(folder.resolve()) if folder.is_dir() else model.name, "dtype": model.dtype}
+    """What is kept with a collection, for other processes to load its model."""
+    return {"name": name_elsewhere(model.name), "dtype": model.dtype}
+
+
+def name_elsewhere(model: str) -> str:
+    """A model as other processes find it too: a folder by its full path."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else model

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from pixtail.core.points import now_text
-from tests.acceptance.program import PIXTAIL, Running, environment
+from tests.acceptance.program import PIXTAIL, Running, environment, pixtail
 from tests.acceptance.site import Site
 from tests.support.random_clip import save_random_clip
 
@@ -76,7 +76,8 @@ def test_the_index_moves_to_another_model_and_back_without_a_failed_search(site:
         running.until(lambda: site.points() == ROWS, "the first points", limit_s=90)
         former = dimension(site)
         with searches(site) as failed:
-            dry = site.pixtail("reindex", "--model", model, "--dry-run", "--json")
+            changed = {"PIXTAIL_MODEL__NAME": model}  # after the process was started that has the store
+            dry = pixtail("reindex", "--dry-run", "--json", cwd=site.folder, env=changed)
             assert (dry.status, dry.json["swapped"], dry.json["points"]) == (0, False, 0), dry.err
             file = site.folder / "failures.json"
             moved = begin(site, "reindex", "--model", model, "--json", "--failures", str(file))

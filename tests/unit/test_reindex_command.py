@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from pixtail.app.reindex.command import print_outcome, require_writable
+from pixtail.app.reindex.command import for_another, print_outcome, require_writable
 from pixtail.app.reindex.mover import Outcome
 from pixtail.app.reindex.planning import Options
 from pixtail.core.errors import UsageError
+from pixtail.core.settings import Model, Settings
 
 
 def said(options: Options, **outcome: Any) -> str:
     console = Console(file=io.StringIO())
     print_outcome(Outcome("beef", "f00d", points=7, **outcome).as_json(), options, console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_another_process_is_asked_for_the_model_of_this_ones_settings_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip").mkdir()
+    settings = Settings(model=Model(name="clip"))
+    assert for_another(settings, Options())["model"] == str(tmp_path / "clip")
+    assert for_another(settings, Options(model="org/other", limit=5)) == asdict(Options(model="org/other", limit=5))
 
 
 def test_one_that_was_paused_goes_on_by_the_same_command() -> None:

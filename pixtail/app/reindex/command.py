@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 
 from pixtail.app.asking import ask_index, credentials, have_done
+from pixtail.app.following import name_elsewhere
 from pixtail.app.progress import RowProgress
 from pixtail.app.reindex.planning import Options
 from pixtail.app.wiring import needs, opened_index
@@ -35,7 +36,12 @@ def reindex(settings: Settings, options: Options, console: Console) -> dict[str,
         except StoreBusy as busy:
             if busy.api is None:
                 raise
-            return have_done(settings, busy.api, API, asdict(options), shown.show, stop)
+            return have_done(settings, busy.api, API, for_another(settings, options), shown.show, stop)
+
+
+def for_another(settings: Settings, options: Options) -> dict[str, Any]:
+    """What the other process is asked for: its settings may be those of before model.name was changed, and its folder another one."""
+    return asdict(options) | {"model": name_elsewhere(options.model or settings.model.name)}
 
 
 def _here(settings: Settings, options: Options, shown: RowProgress, stop: Stop) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def _end(outcome: Mapping[str, Any], options: Options) -> str:
         back = f" {outcome['former']} is kept: `pixtail rollback` goes back to it." if outcome["former"] else ""
         return f"It is searched from now on.{back}"
     if options.only_missing and outcome["finished"]:
-        return "Nothing was swapped."
+        return "It lacks nothing that the topic can give."
     left_out = [word for word, given in (("--force", options.force), ("--limit", options.limit)) if given]
     without = f" without {' and '.join(left_out)}" if left_out else ""
     if outcome["objections"]:
