@@ -1,6 +1,6 @@
 """How long a renamed brand takes in the embedded store: one write by filter, with the time of an exact search beside it.
 
-    python benchmarks/lookups.py [--points 20000]
+    python benchmarks/lookups.py [--quick] [--points N]
 
 Half of the points have one brand, the rest a thousand others. Caveats: random vectors of 512 dimensions; no index of the column, so that
 each write reads all points; what is measured is the store alone, without database and topic.
@@ -21,6 +21,7 @@ from pixtail.core import logs
 from pixtail.core.points import PictureFacts, SetNames, Sync, Upsert, lookup_version
 from sink.edge import EdgeStore
 
+POINTS, QUICK_POINTS = 20_000, 2_000
 DIMENSION = 512
 BATCH = 256
 BRANDS = 1000
@@ -30,8 +31,10 @@ FACTS = PictureFacts("0" * 64, 640, 480, "JPEG", 100_000)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20_000)
-    points = parser.parse_args().points
+    parser.add_argument("--quick", action="store_true", help="a tenth of the points")
+    parser.add_argument("--points", type=int)
+    arguments = parser.parse_args()
+    points = arguments.points or (QUICK_POINTS if arguments.quick else POINTS)
     logs.configure()
     with tempfile.TemporaryDirectory() as folder:
         store = EdgeStore(Path(folder), "images")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +39,9 @@ _LOAD_ERRORS = (
     pickle.UnpicklingError,
 )
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# A forward pass of so few parameters takes a core milliseconds. Shared out, it waits for the slower core, which other threads keep busy:
+# for 100 ms and more while pictures are decoded (benchmarks/lanes.py).
+FOR_ONE_CORE = 4_000_000
 # Raised when the same files come to give other vectors: a change of the picture policy, for instance.
 _POLICY = b"1"
 
@@ -59,6 +63,7 @@ def load(model: settings.Model, pictures: settings.Pictures) -> ClipEmbedder:
         preprocessing=preprocessing,
         max_pixels=pictures.max_pixels,
         batch=model.batch,
+        for_one_core=sum(weights.numel() for weights in clip.parameters()) <= FOR_ONE_CORE,
     )
 
 
@@ -75,6 +80,7 @@ class ClipEmbedder:
         preprocessing: Preprocessing,
         max_pixels: int,
         batch: int,
+        for_one_core: bool,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
@@ -85,6 +91,7 @@ class ClipEmbedder:
         self._tokenizer_lock = threading.Lock()
         self._max_pixels = max_pixels
         self._batch = batch
+        self._for_one_core = for_one_core
 
     def decode(self, data: bytes) -> Picture:
         """As `Embedder.decode`."""
@@ -97,7 +104,7 @@ class ClipEmbedder:
 
     def _encode(self, pictures: Sequence[Picture]) -> Vectors:
         raw = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
-        with torch.inference_mode():
+        with self._inference():
             values = normalised(raw.to(self._clip.device), self.preprocessing).to(self._clip.dtype)
             features = self._clip.get_image_features(pixel_values=values).pooler_output
         try:
@@ -119,12 +126,24 @@ class ClipEmbedder:
                 max_length=self._clip.config.text_config.max_position_embeddings,
                 return_tensors="pt",
             )
-        with torch.inference_mode():
+        with self._inference():
             features = self._clip.get_text_features(**tokens.to(self._clip.device)).pooler_output
         try:
             return _unit(features)
         except ValueError as error:
             raise ModelError("the model makes no finite vector of a text", "Set model.dtype to float32") from error
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """torch has a number of threads for each thread that calls it."""
+        usual = torch.get_num_threads()
+        try:
+            if self._for_one_core:
+                torch.set_num_threads(1)
+            with torch.inference_mode():
+                yield
+        finally:
+            torch.set_num_threads(usual)
 
     def _none(self) -> Vectors:
         return np.empty((0, self.dimension), np.float32)

@@ -271,3 +271,21 @@ def test_a_device_that_is_not_there_is_named(folder: Path) -> None:
             lambda device=device: load(settings.Model(name=str(folder), device=device), settings.Pictures())
         )
         assert f"the device {device} cannot be used here" in said
+
+
+@pytest.mark.parametrize(("for_one_core", "threads"), [(10**9, 1), (0, 2)], ids=["small", "large"])
+def test_a_small_model_takes_one_core_and_leaves_torch_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, for_one_core: int, threads: int
+) -> None:
+    monkeypatch.setattr("encoder.clip.FOR_ONE_CORE", for_one_core)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "encoder.clip.normalised", lambda *given: (seen.append(torch.get_num_threads()), normalised(*given))[1]
+    )
+    model, usual = opened(folder), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model.encode([model.decode(png(image)) for image in images(2)])
+        assert (seen, torch.get_num_threads()) == ([threads], 2)
+    finally:
+        torch.set_num_threads(usual)
