@@ -14,6 +14,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from pixtail.bus.client import client_options, reach, translated
+from pixtail.bus.joining import finish_joining
 from pixtail.core.changes import Entry, decode, is_read
 from pixtail.core.errors import BusUnreachable, PixtailError
 from pixtail.core.settings import Kafka
@@ -102,7 +103,7 @@ class ChangeConsumer:
     def _records(self, timeout_s: float, max_records: int) -> list[Any]:
         begun = time.monotonic()
         while True:
-            self._finish_joining()
+            finish_joining(self._client())
             self._save_in_time()
             with translated(self._kafka):
                 batches = self._client().poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
@@ -111,14 +112,6 @@ class ChangeConsumer:
                 return mine
             if not batches or time.monotonic() - begun > SKIP_S:
                 return []
-
-    def _finish_joining(self) -> None:
-        """kafka-python 3.0 may forget to, if the group answers between two polls. Then the member joins once more, and all others with it,
-        again and again; or reads on without a heartbeat, is thrown out, and can never commit again."""
-        coordinator = self._client()._coordinator
-        if coordinator._join_task is not None:
-            coordinator._join_task = _Join.of(coordinator._join_task)
-            coordinator.request_rejoin()  # it waits for the join that is under way, and begins no other
 
     def _takes(self, value: bytes | None) -> bool:
         return self._lane is None or is_read(value) == (self._lane == "backlog")
@@ -240,24 +233,6 @@ class _Before(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # it has n
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Join:
-    """A join that is under way, or was answered. kafka-python takes what the group said only from one that is not done yet."""
-
-    task: Any
-    is_done: bool = False
-
-    @classmethod
-    def of(cls, task: Any) -> _Join:
-        return task if isinstance(task, cls) else cls(task)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
-
-    def __await__(self) -> Any:
-        return self.task.__await__()
 
 
 def _consumed(record: Any, partitions: int) -> Consumed:

@@ -13,6 +13,7 @@ from kafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment, ConsumerProtocolSubscription
 
 from pixtail.bus.client import client_options, reach, translated
+from pixtail.bus.joining import finish_joining
 from pixtail.bus.topics import Topics
 from pixtail.core.errors import PixtailError, ServerUnreachable
 from pixtail.core.lifecycle import Stop
@@ -136,6 +137,7 @@ class Leadership:
                 [self._place.topic], listener=_Verdicts(consumer, choice, partial(self._decide, leaving))
             )
             while not leaving.is_set():
+                finish_joining(consumer)
                 consumer.poll(timeout_ms=int(POLL_S * 1000))
         finally:
             consumer.close(autocommit=False, timeout_ms=int(LEAVE_TIMEOUT_S * 1000))
