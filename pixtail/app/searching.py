@@ -29,11 +29,14 @@ def search(
 
     def from_index(index: Index) -> list[dict[str, Any]]:
         current = index.current()
-        if current is None:  # looked at before the model takes its time to load
+        store = index.store(current or "")
+        if (
+            store.dimension() is None
+        ):  # it is looked at, and may be open elsewhere, before the model takes its time to load
             raise no_collection(settings)
         embedder = index_model(settings, index, current)
         vectors = embedder.encode_texts([text or ""]) if data is None else embedder.encode([embedder.decode(data)])
-        return [_hit(hit) for hit in index.store(current).search(vectors[0], limit=limit, min_score=min_score)]
+        return [_hit(hit) for hit in store.search(vectors[0], limit=limit, min_score=min_score)]
 
     return ask_index(settings, from_index, _request(text, data, limit, min_score), _from_api)
 

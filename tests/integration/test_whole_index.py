@@ -21,11 +21,11 @@ from pixtail.app import export as exporting
 from pixtail.app.duplicates import duplicates, print_duplicates
 from pixtail.app.export import export
 from pixtail.app.reading import whole_index
-from pixtail.app.searching import similar
+from pixtail.app.searching import search, similar
 from pixtail.app.stats import print_stats, read_stats
-from pixtail.core.errors import PixtailError, StoreBusy, StoreUnreachable, UsageError
+from pixtail.core.errors import ModelError, PixtailError, StoreBusy, StoreUnreachable, UsageError
 from pixtail.core.points import StoredPoint
-from pixtail.core.settings import Api, Qdrant, Settings
+from pixtail.core.settings import Api, Model, Qdrant, Settings
 from pixtail.search.rows import from_line
 from pixtail.servers.process import free_port
 from sink.edge import EdgeStore
@@ -247,3 +247,12 @@ def test_lines_end_at_line_feeds_wherever_the_pieces_are_cut(size: int) -> None:
     sent = b"".join(text + b"\n" for text in texts)
     pieces = (sent[start : start + size] for start in range(0, len(sent), size))
     assert list(asking._lines(pieces)) == texts
+
+
+def test_a_search_loads_no_model_where_the_store_is_open_elsewhere(tmp_path: Path) -> None:
+    """It takes ten seconds, and the other process has one."""
+    settings = Settings(qdrant=Qdrant(path=tmp_path / "store"), model=Model(name=str(tmp_path / "no-model")))
+    with closing(filled(tmp_path / "store").store), pytest.raises(StoreBusy):
+        search(settings, "a red bus", None, 3, None)
+    with pytest.raises(ModelError):
+        search(settings, "a red bus", None, 3, None)
