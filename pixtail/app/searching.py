@@ -30,9 +30,7 @@ def search(
     def from_index(index: Index) -> list[dict[str, Any]]:
         current = index.current()
         store = index.store(current or "")
-        if (
-            store.dimension() is None
-        ):  # it is looked at, and may be open elsewhere, before the model takes its time to load
+        if store.dimension() is None:  # looked at before the model takes its time to load
             raise no_collection(settings)
         embedder = index_model(settings, index, current)
         vectors = embedder.encode_texts([text or ""]) if data is None else embedder.encode([embedder.decode(data)])

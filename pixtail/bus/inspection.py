@@ -71,6 +71,12 @@ def changes_ends(kafka: Kafka, topics: Topics) -> dict[TopicPartition, int]:
         return _ends(admin, topics.changes) or {}
 
 
+def lane_ends(kafka: Kafka, topics: Topics, generation: str) -> dict[str, dict[TopicPartition, int]]:
+    """What the workers of a generation have to reach to have seen all that is there now: the same ends for the group of each lane."""
+    ends = changes_ends(kafka, topics)
+    return {lane_group(topics, lane, generation): ends for lane in LANES}
+
+
 def groups_reached(kafka: Kafka, ends: Mapping[str, Mapping[TopicPartition, int]]) -> bool:
     """Has each group finished everything before its `ends`?"""
     with admin_client(kafka) as admin:

@@ -36,9 +36,7 @@ IMAGES = """
 """
 BEFORE_AND_AFTER = 8  # transactions of the writer
 DEADLOCK, TABLE_CHANGED = 1213, 1412
-DUPLICATE = (
-    1062  # MariaDB 10.11 now and then gives a number of AUTO_INCREMENT twice after partitions were taken together
-)
+DUPLICATE = 1062  # MariaDB 10.11 now and then gives an AUTO_INCREMENT number twice after COALESCE PARTITION
 PATIENCE = "SET lock_wait_timeout = 20"  # seconds; without it a statement would wait a day for another session
 DECODERLESS = {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)}
 

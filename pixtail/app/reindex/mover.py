@@ -24,7 +24,7 @@ from pixtail.app.reindex.planning import Options, Plan, plan, require_sense
 from pixtail.app.verify.report import Report
 from pixtail.app.wiring import embedder
 from pixtail.bus.consumer import LANES
-from pixtail.bus.inspection import changes_ends, forget_groups, groups_reached, lane_group, worker_lag
+from pixtail.bus.inspection import forget_groups, groups_reached, lane_ends, lane_group, worker_lag
 from pixtail.bus.lookups import lookup_group
 from pixtail.bus.topics import Topics, ensure_topics
 from pixtail.core.backoff import Stopping
@@ -166,7 +166,7 @@ class Reindex:
             self._about = max(self._about, behind)
             self._show("Reading the topic", self._about - behind, self._about)
             if ends is None and behind <= WINDOWS_BEHIND * self._settings.model.batch:
-                ends = {lane_group(self._topics, lane, new.name): changes_ends(kafka, self._topics) for lane in LANES}
+                ends = lane_ends(kafka, self._topics, new.name)
             if ends is not None and groups_reached(kafka, ends):
                 return True
             stop.wait(LOOK_EVERY_S if limit is None else LOOK_AT_LIMIT_EVERY_S)

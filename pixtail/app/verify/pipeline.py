@@ -16,9 +16,8 @@ from ingest.tablerows import End
 from pixtail.app.backfill import backfill
 from pixtail.app.verify.expected import id_of_record
 from pixtail.app.verify.options import Options
-from pixtail.bus.consumer import LANES
 from pixtail.bus.dead_letters import DeadLetters
-from pixtail.bus.inspection import changes_ends, groups_reached, lane_group, leaders, workers
+from pixtail.bus.inspection import changes_ends, groups_reached, lane_ends, leaders, workers
 from pixtail.bus.lookups import lookup_group
 from pixtail.bus.requests import StateWatch
 from pixtail.bus.topics import Topics
@@ -79,7 +78,7 @@ class Pipeline:
     def _worked(self, deadline: float) -> str:
         """The ends are those of now: what the listeners have just written lies before them."""
         kafka, topics, generation = self._kafka, self._topics, self._generation
-        ends = {lane_group(topics, lane, generation): changes_ends(kafka, topics) for lane in LANES}
+        ends = lane_ends(kafka, topics, generation)
         if self._of_lookups:
             of_lookups = [changes_ends(kafka, one) for one in self._of_lookups]
             ends[lookup_group(topics, generation)] = {place: end for one in of_lookups for place, end in one.items()}
